@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// A known floating-point environment for arithmetic that decides codes, whatever the host program has set.
+#pragma once
+
+#include <atomic>
+#include <cfenv>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+namespace kvant {
+
+/// While it lives, the calling thread rounds to nearest even, keeps subnormals (no flush to zero, no denormals are
+/// zero) and traps nothing; then the caller's environment is back, status flags included. The environment belongs to a
+/// thread: a worker needs its own.
+///
+/// Compilers may move arithmetic on values that they hold in registers across it; what is loaded from memory after
+/// the constructor and stored before the destructor stays between them.
+class DefaultFpEnvironment {
+ public:
+  DefaultFpEnvironment() noexcept {
+    std::fegetenv(&caller_);
+    std::fesetenv(FE_DFL_ENV);
+#if defined(__SSE__)
+    _mm_setcsr(0x1f80);  // not every C library counts flush-to-zero and denormals-are-zero as environment
+#endif
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  ~DefaultFpEnvironment() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    std::fesetenv(&caller_);
+  }
+  DefaultFpEnvironment(const DefaultFpEnvironment&) = delete;
+  DefaultFpEnvironment& operator=(const DefaultFpEnvironment&) = delete;
+
+ private:
+  std::fenv_t caller_;
+};
+
+}  // namespace kvant

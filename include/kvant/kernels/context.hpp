@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What work runs on: a table of kernels and an executor, passed explicitly.
+#pragma once
+
+#include "kvant/core/executor.hpp"
+#include "kvant/kernels/generic.hpp"
+#include "kvant/kernels/kernels.hpp"
+
+namespace kvant {
+
+/// Kernels and threads. `Context{}` is always the generic tier on the calling thread, linked library or not;
+/// `kvant::runtime()` (tiers.hpp, compiled) is the best tier of this machine on kvant's own pool.
+class Context {
+ public:
+  Context() = default;
+  Context(const kernels::Kernels& table, Executor& executor) : kernels_(&table), executor_(&executor) {}
+
+  [[nodiscard]] const kernels::Kernels& kernels() const noexcept { return *kernels_; }
+
+  /// `body(i)` for i in [0, count), in any order, possibly at once.
+  template <class Body>
+  void for_each(std::size_t count, Body&& body) const {
+    if (executor_ == nullptr) {
+      for (std::size_t i = 0; i < count; ++i) body(i);
+    } else {
+      parallel_for(*executor_, count, body);
+    }
+  }
+  [[nodiscard]] unsigned concurrency() const noexcept { return executor_ != nullptr ? executor_->concurrency() : 1; }
+
+ private:
+  const kernels::Kernels* kernels_ = &kernels::generic::kTable;
+  Executor* executor_ = nullptr;
+};
+
+}  // namespace kvant

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel seam: a struct of function pointers over plain arguments. No scheme, no shape policy, no allocation.
+//
+// A slot's name is operation_weights_activations. `generic` (generic.hpp) defines what each computes; every better
+// tier gives the same bits, because integer sums are exact and every float output is one chain of fused multiply-adds
+// in the order given there.
+//
+// Weight layouts (all streams 64-byte aligned, columns = output features, missing columns zero-filled):
+//   f32.p32   panel of 32 columns: [K][32] float
+//   bf16.p32  panel of 32 columns: [K/2][32][2] bfloat16, K padded to 2 with zeros
+//   w4.p32    panel of 32 columns; per group, per step of 8 inputs, 2 x 64 bytes: [column half][16 columns][4 bytes],
+//             byte i = code of input i | code of input 4 + i << 4; after the steps of a group one record:
+//             32 scales (float16 = 64 bytes, or float32 = 128), then if `has_zeros` 32 zero points (uint8) + 32 bytes
+//   w8.p64    panel of 64 columns; per group, per step of 4 inputs, 256 bytes: [64 columns][4 bytes]; then one record:
+//             64 scales (128 or 256 bytes), then if `has_zeros` 64 zero points (uint8)
+// Codes are unsigned (offset binary where the format is signed), so u8 x s8 dot instructions need no sign work. A group
+// is a multiple of 8 inputs, or all of them; the last one may be short and is padded to its step.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kvant::kernels {
+
+/// y[m, n] = a[m, k] * W[n, k]^T + bias, for the panels [panel_begin, panel_end).
+/// Contract: rows of `a` are readable and zero from k up to the next multiple of 8.
+struct GemmArgs {
+  const unsigned char* weights;  ///< panel 0
+  std::size_t panel_stride;      ///< bytes from one panel to the next
+  std::size_t panel_begin;
+  std::size_t panel_end;
+  std::size_t n;        ///< output features; columns beyond it are computed by nobody and written by nobody
+  std::size_t k;        ///< input features
+  std::size_t group;    ///< inputs per scale (w4, w8)
+  bool scales_f32;      ///< scales in the records are float32, not float16
+  bool has_zeros;       ///< the records hold zero points; otherwise every one is `zero`
+  std::int32_t zero;    ///< code that means 0 (s8 slots, and w8_f32)
+  const float* levels;  ///< w4_f32: the value of each of the 16 codes
+
+  std::size_t m;
+  const float* a_f32;       ///< [m, k], row stride `lda` elements
+  const std::int8_t* a_s8;  ///< likewise, for s8 slots
+  std::size_t lda;
+  const float* a_scales;           ///< s8 slots: one per row
+  const float* a_sums_f32;         ///< f32 slots with zero points: sum of each group's activations, [m, groups]
+  const std::int32_t* a_sums_s32;  ///< s8 slots: likewise, exact
+
+  float* y;  ///< [m, n], row stride `ldy`
+  std::size_t ldy;
+  const float* bias;  ///< [n], or null
+};
+
+/// c[i, j] += sum over rows r of x[r, i] * x[r, j], for j >= i: X^T X of a `rows` x `n` matrix, upper triangle.
+struct SyrkArgs {
+  const float* x;
+  std::size_t rows, n, ldx;
+  float* c;
+  std::size_t ldc;
+  std::size_t row_begin, row_end;  ///< rows i of c to compute
+};
+
+/// Dynamic activation quantization, one scale a row: q = round(x * (127 / amax)) in -127 … 127, scale = amax / 127.
+struct QuantizeRowsArgs {
+  const float* x;
+  std::size_t rows, k, ldx;
+  std::size_t group;  ///< inputs per sum
+  std::int8_t* q;     ///< [rows, k], zero-padded to the next multiple of 8
+  std::size_t ldq;
+  float* scales;       ///< [rows]
+  std::int32_t* sums;  ///< [rows, groups]
+};
+
+/// out[i, :] = row ids[i] of W in its packed layout, as floats (`gemm` fields as for the layout's gemm).
+struct GatherArgs {
+  const unsigned char* weights;
+  std::size_t panel_stride, n, k, group;
+  bool scales_f32, has_zeros;
+  std::int32_t zero;
+  const float* levels;
+  const std::int32_t* ids;  ///< each in [0, n)
+  std::size_t count;
+  float* out;
+  std::size_t ldo;
+};
+
+/// A number format as kernels see it: at most 8 bits.
+struct FormatArgs {
+  std::uint32_t bits;
+  std::int32_t low, high;          ///< integers: least and largest value
+  std::int32_t mantissa_bits;      ///< minifloats: stored mantissa bits,
+  std::int32_t min_exponent;       ///< least exponent of normal numbers,
+  float max;                       ///< largest value
+  const std::int32_t* thresholds;  ///< codebooks: index = number of thresholds below the value's order key
+  std::uint32_t threshold_count;
+  const float* values;            ///< value of every code, [2^bits]
+  std::uint8_t (*encode)(float);  ///< the format's definition
+};
+
+/// codes[i] = code of x[i] / scale, the quotient rounded to float32 first. Integers: round to nearest even, then add
+/// `zero`, then saturate. A scale of 0 encodes zeros. NaN is what the format makes of it (integers and codebooks: 0).
+struct EncodeArgs {
+  const FormatArgs* format;
+  const float* x;
+  std::size_t n;
+  float scale;
+  std::int32_t zero;
+  std::uint8_t* codes;
+};
+
+/// Sums over a group for each trial t, where v(i) is the format's value nearest to x[i] * inverse[t], less the zero
+/// point for integers: xv = sum x*v, vv = sum v*v, and where `scales` are given ee = sum (x - scale*v)^2. Element i
+/// goes to lane i % 16 by fused multiply-add; lanes are added 8 apart, then 4, 2, 1. Contract: x and inverse are
+/// finite.
+struct FitArgs {
+  const FormatArgs* format;
+  const float* x;
+  std::size_t n;
+  std::size_t trials;
+  const float* inverse;
+  const float* zero;    ///< integers: the zero point of each trial, an integer
+  const float* scales;  ///< or null
+  float* xv;
+  float* vv;
+  float* ee;
+};
+
+using Gemm = void (*)(const GemmArgs&) noexcept;
+using Gather = void (*)(const GatherArgs&) noexcept;
+
+/// One tier's table. A better tier copies the table below it and overwrites what it does better.
+struct Kernels {
+  const char* tier;
+  Gemm gemm_f32_f32;
+  Gemm gemm_bf16_f32;
+  Gemm gemm_w8_f32;
+  Gemm gemm_w4_f32;
+  Gemm gemm_w8_s8;
+  Gemm gemm_w4_s8;
+  Gather gather_f32;
+  Gather gather_bf16;
+  Gather gather_w8;
+  Gather gather_w4;
+  void (*quantize_rows_s8)(const QuantizeRowsArgs&) noexcept;
+  void (*syrk_f32)(const SyrkArgs&) noexcept;
+  void (*encode_integer)(const EncodeArgs&) noexcept;
+  void (*encode_minifloat)(const EncodeArgs&) noexcept;
+  void (*encode_codebook)(const EncodeArgs&) noexcept;
+  void (*fit_integer)(const FitArgs&) noexcept;
+  void (*fit_minifloat)(const FitArgs&) noexcept;
+  void (*fit_codebook)(const FitArgs&) noexcept;
+};
+
+}  // namespace kvant::kernels

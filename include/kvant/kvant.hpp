@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything left of the bar: number formats, quantizers, packed layers. Header-only, usable with no link step, on the
+// generic kernels; linking the library adds the fast ones (kernels/tiers.hpp), files (io/), text (text/), models (nn/)
+// and whole runs (pipeline/).
+#pragma once
+
+// core: errors as values, contracts, checked arithmetic, executors, random numbers
+#include "kvant/core/checked.hpp"
+#include "kvant/core/contract.hpp"
+#include "kvant/core/error.hpp"
+#include "kvant/core/executor.hpp"
+#include "kvant/core/fp_environment.hpp"
+#include "kvant/core/rng.hpp"
+// numeric: integers, minifloats, codebooks, and the list of formats
+#include "kvant/numeric/formats.hpp"
+// tensor: dtypes, matrices and views, sub-byte views
+#include "kvant/tensor/bits.hpp"
+#include "kvant/tensor/dtype.hpp"
+#include "kvant/tensor/matrix.hpp"
+// kernels: the seam, the generic tier, contexts
+#include "kvant/kernels/context.hpp"
+#include "kvant/kernels/generic.hpp"
+#include "kvant/kernels/kernels.hpp"
+// quant: schemes, scales, codes, error measures
+#include "kvant/quant/choose.hpp"
+#include "kvant/quant/distortion.hpp"
+#include "kvant/quant/encode.hpp"
+#include "kvant/quant/granularity.hpp"
+#include "kvant/quant/grid.hpp"
+#include "kvant/quant/qlinear.hpp"
+#include "kvant/quant/qmatrix.hpp"
+#include "kvant/quant/scheme.hpp"
+// passes: methods
+#include "kvant/passes/passes.hpp"
+// linear: packed layers
+#include "kvant/linear/layout.hpp"
+#include "kvant/linear/linear.hpp"
+#include "kvant/linear/pack.hpp"

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packed weights: bytes in the order in which a kernel reads them. The bytes are position-independent, 64-byte aligned
+// and shared by every tier; kernels.hpp draws each layout.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string_view>
+
+#include "kvant/core/checked.hpp"
+#include "kvant/quant/scheme.hpp"
+
+namespace kvant {
+
+/// How weights lie in memory. The id of a layout never changes its meaning; a change is a new id.
+enum class Layout : std::uint8_t { f32_p32, bf16_p32, w4_p32, w8_p64 };
+
+struct LayoutInfo {
+  Layout layout;
+  std::string_view id;
+  std::size_t columns;     ///< output features per panel
+  std::size_t step;        ///< inputs per step
+  std::size_t step_bytes;  ///< bytes per step of a panel
+};
+
+inline constexpr std::array kLayouts{
+    LayoutInfo{Layout::f32_p32, "f32.p32.v1", 32, 1, 128},
+    LayoutInfo{Layout::bf16_p32, "bf16.p32.v1", 32, 2, 128},
+    LayoutInfo{Layout::w4_p32, "w4.p32.v1", 32, 8, 128},
+    LayoutInfo{Layout::w8_p64, "w8.p64.v1", 64, 4, 256},
+};
+
+[[nodiscard]] constexpr const LayoutInfo& layout_info(Layout layout) noexcept {
+  return kLayouts[static_cast<std::size_t>(layout)];
+}
+
+/// Zero-filled bytes aligned to a cache line.
+class AlignedBytes {
+ public:
+  AlignedBytes() = default;
+  explicit AlignedBytes(std::size_t size)
+      : data_(static_cast<unsigned char*>(::operator new (size, std::align_val_t{kAlignment}))), size_(size) {
+    if (size != 0) std::memset(data_.get(), 0, size);
+  }
+  [[nodiscard]] unsigned char* data() noexcept { return data_.get(); }
+  [[nodiscard]] const unsigned char* data() const noexcept { return data_.get(); }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  static constexpr std::size_t kAlignment = 64;
+
+ private:
+  struct Deleter {
+    void operator()(unsigned char* p) const noexcept { ::operator delete (p, std::align_val_t{kAlignment}); }
+  };
+  std::unique_ptr<unsigned char[], Deleter> data_;
+  std::size_t size_ = 0;
+};
+
+/// A packed matrix [n, k] and what a kernel has to know about it.
+struct PackedWeight {
+  Layout layout = Layout::f32_p32;
+  std::size_t n = 0;
+  std::size_t k = 0;
+  std::size_t group = 0;  ///< inputs per record of scales; k where there is one per panel
+  bool scales_f32 = false;
+  bool has_zeros = false;
+  std::int32_t zero = 0;           ///< the stored code that means 0
+  std::array<float, 16> levels{};  ///< w4: the value of each stored code
+  Scheme scheme;                   ///< what it was packed from
+  AlignedBytes bytes;
+
+  [[nodiscard]] std::size_t panels() const noexcept { return ceil_div(n, layout_info(layout).columns); }
+  /// Bytes of one record: scales and zero points of one group of one panel.
+  [[nodiscard]] std::size_t record_bytes() const noexcept {
+    if (group == 0) return 0;
+    return layout_info(layout).columns * (scales_f32 ? 4u : 2u) + (has_zeros ? 64u : 0u);
+  }
+  /// Bytes from the start of a panel to the start of group `index`.
+  [[nodiscard]] std::size_t group_offset(std::size_t index) const noexcept {
+    const LayoutInfo& info = layout_info(layout);
+    return index * (ceil_div(group, info.step) * info.step_bytes + record_bytes());
+  }
+  [[nodiscard]] std::size_t panel_stride() const noexcept {
+    const LayoutInfo& info = layout_info(layout);
+    if (group == 0) return ceil_div(k, info.step) * info.step_bytes;
+    const std::size_t whole = k / group;
+    const std::size_t rest = k % group;
+    return group_offset(whole) + (rest != 0 ? ceil_div(rest, info.step) * info.step_bytes + record_bytes() : 0);
+  }
+};
+
+}  // namespace kvant

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// A packed layer and how to run it: the type that a host embeds.
+//
+//   kvant::Linear layer = kvant::Linear::from(quantized).value();
+//   kvant::Status ok = layer.multiply(x, y, kvant::runtime());   // y = x * W^T + bias
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kvant/core/error.hpp"
+#include "kvant/kernels/context.hpp"
+#include "kvant/linear/layout.hpp"
+#include "kvant/linear/pack.hpp"
+#include "kvant/quant/qlinear.hpp"
+#include "kvant/tensor/matrix.hpp"
+
+namespace kvant {
+
+class Linear {
+ public:
+  Linear() = default;
+
+  /// Packs a quantized layer. A scheme without a packed layout keeps its codes and decodes rows when it runs.
+  [[nodiscard]] static Result<Linear> from(QLinear layer) {
+    Linear result;
+    result.n_ = layer.weight.rows;
+    result.k_ = layer.weight.cols;
+    result.scheme_ = layer.weight.scheme;
+    result.bias_ = std::move(layer.bias);
+    if (!result.bias_.empty() && result.bias_.size() != result.n_)
+      return fail(ErrorCode::bad_shape, "a bias of " + std::to_string(result.bias_.size()) + " elements, expected " +
+                                            std::to_string(result.n_));
+    if (layout_for(layer.weight)) {
+      auto packed = pack(layer.weight);
+      if (!packed) return propagate(packed);
+      result.packed_ = std::move(*packed);
+    } else {
+      result.rows_ = std::move(layer.weight);
+    }
+    return result;
+  }
+
+  /// A float layer, kept as float32 or as bfloat16 panels. Contract: `format` is fp32 or bf16.
+  [[nodiscard]] static Linear from_float(MatrixView<const float> w, FormatId format, std::vector<float> bias = {}) {
+    expects(format == format_id<fp32> || format == format_id<bf16>, "float layers are fp32 or bf16");
+    Linear result;
+    result.n_ = w.rows();
+    result.k_ = w.cols();
+    result.scheme_.format = format;
+    result.bias_ = std::move(bias);
+    result.packed_ = format == format_id<bf16> ? pack_bf16(w) : pack_f32(w);
+    return result;
+  }
+
+  [[nodiscard]] std::size_t out_features() const noexcept { return n_; }
+  [[nodiscard]] std::size_t in_features() const noexcept { return k_; }
+  [[nodiscard]] const Scheme& scheme() const noexcept { return scheme_; }
+  /// The packed bytes, or null where rows are decoded.
+  [[nodiscard]] const PackedWeight* packed() const noexcept { return packed_ ? &*packed_ : nullptr; }
+  [[nodiscard]] std::uint64_t stored_bits() const noexcept { return kvant::stored_bits(scheme_, n_, k_); }
+
+  /// y[m, out] = x[m, in] * W^T + bias. `bad_shape` where the views do not fit. The result does not depend on the
+  /// context, nor on the other rows of x.
+  [[nodiscard]] Status multiply(MatrixView<const float> x, MatrixView<float> y, const Context& context = {}) const {
+    if (x.cols() != k_ || y.cols() != n_ || x.rows() != y.rows())
+      return fail(ErrorCode::bad_shape, "x is " + shape_text(x.rows(), x.cols()) + " and y " +
+                                            shape_text(y.rows(), y.cols()) + ", expected m x " + std::to_string(k_) +
+                                            " and m x " + std::to_string(n_));
+    if (x.rows() == 0 || n_ == 0) return {};
+    kernels::GemmArgs args{};
+    args.m = x.rows();
+    args.n = n_;
+    args.k = k_;
+    args.y = y.data();
+    args.ldy = y.stride();
+    args.bias = bias_.empty() ? nullptr : bias_.data();
+    Activations activations;
+    prepare_activations(x, activations, args, context);
+    if (packed_)
+      run_packed(args, context);
+    else
+      run_rows(args, context);
+    return {};
+  }
+
+  /// out[i, :] = row ids[i] of W: an embedding lookup. `usage` where an id is out of range.
+  [[nodiscard]] Status rows(std::span<const std::int32_t> ids, MatrixView<float> out,
+                            const Context& context = {}) const {
+    if (out.rows() != ids.size() || out.cols() != k_)
+      return fail(ErrorCode::bad_shape,
+                  "out is " + shape_text(out.rows(), out.cols()) + ", expected " + shape_text(ids.size(), k_));
+    for (const std::int32_t id : ids)
+      if (id < 0 || static_cast<std::size_t>(id) >= n_)
+        return fail(ErrorCode::usage, "id " + std::to_string(id) + " is not in 0 … " + std::to_string(n_ - 1));
+    if (!packed_) {
+      const Grid grid(rows_.scheme);
+      for (std::size_t i = 0; i < ids.size(); ++i)
+        dequantize_row(rows_, grid, static_cast<std::size_t>(ids[i]), out.row(i));
+      return {};
+    }
+    const PackedWeight& p = *packed_;
+    const kernels::GatherArgs args{
+        p.bytes.data(), p.panel_stride(), n_,         k_,         p.group,    p.scales_f32, p.has_zeros,
+        p.zero,         p.levels.data(),  ids.data(), ids.size(), out.data(), out.stride()};
+    const kernels::Kernels& table = context.kernels();
+    const std::array<kernels::Gather, 4> slots{table.gather_f32, table.gather_bf16, table.gather_w4, table.gather_w8};
+    slots[static_cast<std::size_t>(p.layout)](args);
+    return {};
+  }
+
+ private:
+  /// Groups beyond this could overflow the kernels' int32 sums: 65536 * 255 * 127 < 2^31.
+  static constexpr std::size_t kMaxIntegerGroup = 65536;
+
+  /// Copies of the activations in the form that a kernel wants.
+  struct Activations {
+    std::vector<float> padded;
+    std::vector<float> sums;
+    std::vector<std::int8_t> codes;
+    std::vector<float> scales;
+    std::vector<std::int32_t> integer_sums;
+  };
+
+  [[nodiscard]] static std::string shape_text(std::size_t rows, std::size_t cols) {
+    return std::to_string(rows) + " x " + std::to_string(cols);
+  }
+  [[nodiscard]] std::size_t group() const noexcept { return packed_ && packed_->group != 0 ? packed_->group : k_; }
+
+  [[nodiscard]] bool runs_on_integers() const noexcept {
+    return scheme_.activation && packed_ && scheme_.info().kind == FormatKind::integer && group() <= kMaxIntegerGroup;
+  }
+
+  void prepare_activations(MatrixView<const float> x, Activations& a, kernels::GemmArgs& args,
+                           const Context& context) const {
+    const std::size_t m = x.rows();
+    const std::size_t padded = round_up(k_, std::size_t{8});
+    const std::size_t groups = k_ != 0 ? ceil_div(k_, group()) : 0;
+    args.a_f32 = x.data();
+    args.lda = x.stride();
+    if (scheme_.activation) {
+      a.codes.resize(m * padded);
+      a.scales.resize(m);
+      a.integer_sums.resize(m * groups);
+      context.for_each(m, [&](std::size_t i) {
+        context.kernels().quantize_rows_s8({x.row(i).data(), 1, k_, x.stride(), group(), a.codes.data() + i * padded,
+                                            padded, a.scales.data() + i, a.integer_sums.data() + i * groups});
+      });
+      args.a_s8 = a.codes.data();
+      args.a_scales = a.scales.data();
+      args.a_sums_s32 = a.integer_sums.data();
+      if (runs_on_integers()) {
+        args.lda = padded;
+        return;
+      }
+    }
+    if (scheme_.activation || k_ % 8 != 0) {
+      a.padded.resize(m * padded);
+      for (std::size_t i = 0; i < m; ++i)
+        for (std::size_t c = 0; c < k_; ++c)
+          a.padded[i * padded + c] =
+              scheme_.activation ? static_cast<float>(a.codes[i * padded + c]) * a.scales[i] : x(i, c);
+      args.a_f32 = a.padded.data();
+      args.lda = padded;
+    }
+    if (packed_ && packed_->has_zeros) {
+      a.sums.resize(m * groups);
+      for (std::size_t i = 0; i < m; ++i)
+        for (std::size_t c = 0; c < k_; ++c) a.sums[i * groups + c / group()] += args.a_f32[i * args.lda + c];
+      args.a_sums_f32 = a.sums.data();
+    }
+  }
+
+  void run_packed(kernels::GemmArgs args, const Context& context) const {
+    const PackedWeight& p = *packed_;
+    args.weights = p.bytes.data();
+    args.panel_stride = p.panel_stride();
+    args.group = p.group;
+    args.scales_f32 = p.scales_f32;
+    args.has_zeros = p.has_zeros;
+    args.zero = p.zero;
+    args.levels = p.levels.data();
+    const kernels::Kernels& table = context.kernels();
+    const bool integer = runs_on_integers();
+    const std::array<kernels::Gemm, 4> slots{table.gemm_f32_f32, table.gemm_bf16_f32,
+                                             integer ? table.gemm_w4_s8 : table.gemm_w4_f32,
+                                             integer ? table.gemm_w8_s8 : table.gemm_w8_f32};
+    const kernels::Gemm gemm = slots[static_cast<std::size_t>(p.layout)];
+    const std::size_t chunk = chunk_of(p.panels(), context);
+    context.for_each(ceil_div(p.panels(), chunk), [&](std::size_t i) {
+      kernels::GemmArgs part = args;
+      part.panel_begin = i * chunk;
+      part.panel_end = std::min(p.panels(), (i + 1) * chunk);
+      gemm(part);
+    });
+  }
+
+  /// Decodes 32 rows at a time into a float panel and multiplies by it.
+  void run_rows(const kernels::GemmArgs& args, const Context& context) const {
+    const Grid grid(rows_.scheme);
+    const std::size_t panels = ceil_div(n_, std::size_t{32});
+    context.for_each(panels, [&](std::size_t panel) {
+      const std::size_t first = panel * 32;
+      Matrix<float> block(std::min<std::size_t>(32, n_ - first), k_);
+      for (std::size_t r = 0; r < block.rows(); ++r) dequantize_row(rows_, grid, first + r, block.row(r));
+      const PackedWeight p = pack_f32(block.view());
+      kernels::GemmArgs part = args;
+      part.weights = p.bytes.data();
+      part.panel_stride = p.panel_stride();
+      part.panel_begin = 0;
+      part.panel_end = 1;
+      part.n = block.rows();
+      part.y = args.y + first;
+      part.bias = args.bias != nullptr ? args.bias + first : nullptr;
+      context.kernels().gemm_f32_f32(part);
+    });
+  }
+
+  /// Panels per task: enough for a kernel to run several panels side by side, few enough to balance threads.
+  [[nodiscard]] static std::size_t chunk_of(std::size_t panels, const Context& context) noexcept {
+    const std::size_t tasks = std::size_t{8} * context.concurrency();
+    return std::max<std::size_t>(4, ceil_div(panels, tasks));
+  }
+
+  std::size_t n_ = 0;
+  std::size_t k_ = 0;
+  Scheme scheme_;
+  std::vector<float> bias_;
+  std::optional<PackedWeight> packed_;
+  QMatrix rows_;
+};
+
+}  // namespace kvant

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The integer engine: two's complement and unsigned integers of 1 to 8 bits.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "kvant/numeric/rounding.hpp"
+
+namespace kvant {
+
+enum class FormatKind : std::uint8_t { integer, minifloat, codebook };
+
+/// Integers of `Bits` bits in [Low, High]; codes are the value's low bits (two's complement). Rounds to nearest even,
+/// saturates; NaN is 0; no Inf.
+template <unsigned Bits, int Low, int High>
+struct Integer {
+  using Code = std::uint8_t;
+  static constexpr FormatKind kKind = FormatKind::integer;
+  static constexpr unsigned kBits = Bits;
+  static constexpr int kLow = Low;
+  static constexpr int kHigh = High;
+  static constexpr bool kHasInf = false;
+  static constexpr bool kHasNaN = false;
+  static constexpr float kMax = static_cast<float>(High);
+
+  [[nodiscard]] static constexpr Code encode(float x, RoundingMode mode = {}) noexcept {
+    return static_cast<Code>(static_cast<unsigned>(to_integer(x, Low, High, mode)) & ((1u << Bits) - 1u));
+  }
+  [[nodiscard]] static constexpr int value(Code code) noexcept {
+    if constexpr (Low >= 0) return code;
+    return static_cast<int>(code) - ((code >> (Bits - 1)) != 0 ? 1 << Bits : 0);
+  }
+  [[nodiscard]] static constexpr float decode(Code code) noexcept { return static_cast<float>(value(code)); }
+};
+
+template <unsigned Bits>
+using SignedInteger = Integer<Bits, -(1 << (Bits - 1)), (1 << (Bits - 1)) - 1>;
+
+template <unsigned Bits>
+using UnsignedInteger = Integer<Bits, 0, (1 << Bits) - 1>;
+
+/// One bit, {-1, +1}: code 1 is +1. Zero of either sign and NaN are +1.
+struct SignBit {
+  using Code = std::uint8_t;
+  static constexpr FormatKind kKind = FormatKind::integer;
+  static constexpr unsigned kBits = 1;
+  static constexpr int kLow = -1;
+  static constexpr int kHigh = 1;
+  static constexpr bool kHasInf = false;
+  static constexpr bool kHasNaN = false;
+  static constexpr float kMax = 1.0f;
+  /// As a codebook of two levels: the index of x is the number of thresholds below order_key(x).
+  static constexpr std::array<std::int32_t, 1> kThresholds{-1};
+
+  [[nodiscard]] static constexpr Code encode(float x, RoundingMode = {}) noexcept {
+    return is_nan(x) || order_key(x) >= 0 ? 1 : 0;
+  }
+  [[nodiscard]] static constexpr int value(Code code) noexcept { return code != 0 ? 1 : -1; }
+  [[nodiscard]] static constexpr float decode(Code code) noexcept { return static_cast<float>(value(code)); }
+};
+
+}  // namespace kvant

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The minifloat engine: sign, exponent and mantissa fields of any width up to binary32, with the four conventions for
+// special values that are in use.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "kvant/numeric/integer.hpp"
+#include "kvant/numeric/rounding.hpp"
+
+namespace kvant {
+
+/// What the codes at the top of the range mean.
+enum class Specials : std::uint8_t {
+  ieee,    ///< largest exponent: Inf and NaN, as IEEE 754
+  fn,      ///< finite and NaN: only all ones is NaN, no Inf (OCP E4M3)
+  fnuz,    ///< finite, NaN, unsigned zero: 0x80 is the only NaN, no Inf, no -0
+  finite,  ///< every code is a number (OCP FP4, FP6)
+};
+
+/// A float of 1 + ExponentBits + MantissaBits bits. Rounds to nearest even by default, subnormals included; overflow is
+/// judged after rounding. NaN becomes the format's NaN with the sign kept; formats without one give -0, as ml_dtypes.
+template <int ExponentBits, int MantissaBits, int Bias, Specials S>
+struct Minifloat {
+  static constexpr unsigned kBits = 1 + ExponentBits + MantissaBits;
+  using Code =
+      std::conditional_t<kBits <= 8, std::uint8_t, std::conditional_t<kBits <= 16, std::uint16_t, std::uint32_t>>;
+  static constexpr FormatKind kKind = FormatKind::minifloat;
+  static constexpr int kMantissaBits = MantissaBits;
+  static constexpr int kMinExponent = 1 - Bias;  ///< of normal numbers
+  static constexpr bool kHasInf = S == Specials::ieee;
+  static constexpr bool kHasNaN = S != Specials::finite;
+  static constexpr Code kSign = static_cast<Code>(std::uint32_t{1} << (kBits - 1));
+  static constexpr Code kInf = static_cast<Code>(((std::uint32_t{1} << ExponentBits) - 1) << MantissaBits);
+  /// The magnitude code of the largest finite number.
+  static constexpr Code kMaxCode =
+      static_cast<Code>(S == Specials::ieee ? kInf - 1 : kSign - (S == Specials::fn ? 2 : 1));
+
+  [[nodiscard]] static constexpr Code nan(bool negative) noexcept {
+    if constexpr (S == Specials::ieee) {
+      const std::uint32_t quiet = MantissaBits > 0 ? std::uint32_t{1} << (MantissaBits > 0 ? MantissaBits - 1 : 0) : 0;
+      return static_cast<Code>((negative ? kSign : 0) | kInf | quiet);
+    } else if constexpr (S == Specials::fn) {
+      return static_cast<Code>((negative ? kSign : 0) | (kSign - 1));
+    } else {
+      return kSign;  // fnuz: the only NaN; finite: -0
+    }
+  }
+
+  [[nodiscard]] static constexpr Code encode(float x, RoundingMode mode = {}) noexcept {
+    const bool negative = is_negative(x);
+    if (is_nan(x)) return nan(negative);
+    std::uint64_t fields = std::uint64_t{kMaxCode} + 1;
+    if (!is_inf(x)) fields = round_to_fields<MantissaBits, 1 - Bias>(unpack(x), mode);
+    if (fields > kMaxCode) {
+      if (mode.overflow == Overflow::saturate || S == Specials::finite) {
+        fields = kMaxCode;
+      } else if constexpr (kHasInf) {
+        fields = kInf;
+      } else {
+        return nan(negative);
+      }
+    }
+    if (S == Specials::fnuz && fields == 0) return 0;
+    return static_cast<Code>((negative ? kSign : 0) | fields);
+  }
+
+  [[nodiscard]] static constexpr float decode(Code code) noexcept {
+    const std::uint32_t sign = (code & kSign) != 0 ? 0x80000000u : 0;
+    const std::uint32_t fields = code & static_cast<Code>(kSign - 1);
+    if constexpr (S == Specials::ieee) {
+      // The NaN's payload moves to the top of the mantissa, as hardware conversions do.
+      if (fields >= kInf) return std::bit_cast<float>(sign | 0x7f800000u | ((fields - kInf) << (23 - MantissaBits)));
+    } else if constexpr (S == Specials::fn) {
+      if (fields == kSign - 1u) return std::bit_cast<float>(sign | 0x7fc00000u);
+    } else if constexpr (S == Specials::fnuz) {
+      if (code == kSign) return std::bit_cast<float>(0x7fc00000u);
+    }
+    const std::uint32_t exponent = fields >> MantissaBits;
+    const std::uint64_t mantissa = fields & ((std::uint32_t{1} << MantissaBits) - 1);
+    const Unpacked u{sign != 0, exponent == 0 ? mantissa : mantissa | (std::uint64_t{1} << MantissaBits),
+                     static_cast<int>(exponent == 0 ? 1 : exponent) - Bias - MantissaBits};
+    return std::bit_cast<float>(sign | static_cast<std::uint32_t>(round_to_fields<23, -126>(u, {})));
+  }
+
+  static constexpr float kMax = decode(kMaxCode);
+};
+
+}  // namespace kvant

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing the scale and zero point of a group: plain (from its extremes) or searched (least squared error).
+//
+// Every product that meets a sum is a std::fma and every reduction runs over 16 lanes that are added as a fixed tree,
+// so that the choice is the same on every machine and whatever flags the including program is compiled with.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kvant/quant/grid.hpp"
+
+namespace kvant {
+
+namespace detail {
+
+struct Extremes {
+  float low = 0.0f;
+  float high = 0.0f;
+};
+
+/// The least and the largest finite value, zero included.
+inline Extremes extremes(std::span<const float> x) noexcept {
+  Extremes e;
+  for (const float value : x) {
+    if (!is_finite(value)) continue;
+    if (order_key(value) < order_key(e.low)) e.low = value;
+    if (order_key(value) > order_key(e.high)) e.high = value;
+  }
+  return e;
+}
+
+/// The element of largest magnitude, with its sign.
+inline float peak(Extremes e) noexcept { return order_key(magnitude(e.low)) > order_key(e.high) ? e.low : e.high; }
+
+/// Plain parameters for a range of values: see Symmetry.
+inline GroupParameters plain_parameters(const Grid& grid, Extremes e) noexcept {
+  const FormatInfo& format = grid.format();
+  switch (grid.symmetry()) {
+    case Symmetry::symmetric:
+      return grid.round_scale(divide(magnitude(peak(e)), grid.unit()));
+    case Symmetry::full:
+      return grid.round_scale(divide(peak(e), static_cast<float>(format.low)));
+    case Symmetry::asymmetric:
+      break;
+  }
+  const float steps = static_cast<float>(format.high - format.low);
+  const GroupParameters p = grid.round_scale(divide(e.high, steps) - divide(e.low, steps));
+  if (p.scale == 0.0f) return p;
+  return {p.scale, grid.round_zero(static_cast<float>(format.low) - divide(e.low, p.scale)), p.clamped};
+}
+
+}  // namespace detail
+
+/// 1 / fraction for the fractions 1.12, 1.09 … 0.40 of the plain scale that a search tries. Above 1: a code below the
+/// unit may fit the peak better than the unit itself (int4: amax / 7 instead of amax / 7.5). Down to two fifths:
+/// formats of two bits give up the tails.
+inline constexpr std::array<float, 25> kSearchFactors = [] {
+  std::array<float, 25> f{};
+  for (std::size_t i = 0; i < f.size(); ++i) f[i] = 100.0f / static_cast<float>(112 - 3 * static_cast<int>(i));
+  return f;
+}();
+
+namespace detail {
+
+/// One scale measured on a group: its squared error and the least-squares scale for the same values.
+struct Measured {
+  float error;
+  float refit;
+};
+
+inline Measured measure(const Grid& grid, std::span<const float> x, GroupParameters p) noexcept {
+  const float inverse = divide(1.0f, p.scale);
+  const float zero = static_cast<float>(p.zero);
+  float xv = 0, vv = 0, ee = 0;
+  if (!is_finite(inverse)) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
+  grid.fit(x, {{&inverse, 1}, {&zero, 1}, {&p.scale, 1}, {&xv, 1}, {&vv, 1}, {&ee, 1}});
+  return {ee, divide(xv, vv)};
+}
+
+/// The least-squares scale of the trial that removes most of the group's energy, (sum xv)^2 / sum vv; 0 if none does.
+inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, GroupParameters plain) noexcept {
+  constexpr std::size_t kFactors = kSearchFactors.size();
+  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{};
+  const float unit = divide(1.0f, plain.scale);
+  GroupParameters best{};
+  float most = 0.0f;
+  const auto run = [&](float sign, std::int32_t zero_point) {
+    for (std::size_t t = 0; t < kFactors; ++t) {
+      inverse[t] = sign * unit * kSearchFactors[t];
+      if (!is_finite(inverse[t])) inverse[t] = 0.0f;
+      zero[t] = static_cast<float>(zero_point);
+    }
+    grid.fit(x, {inverse, zero, {}, xv, vv, {}});
+    for (std::size_t t = 0; t < kFactors; ++t) {
+      const float refit = xv[t] / vv[t];
+      const float gain = refit * xv[t];
+      if (!(gain > most) || !is_finite(gain) || (refit > 0.0f) != (sign * plain.scale > 0.0f)) continue;
+      most = gain;
+      best = {refit, zero_point, false};
+    }
+  };
+  run(1.0f, plain.zero);
+  if (grid.symmetry() == Symmetry::full) run(-1.0f, 0);
+  if (grid.symmetry() == Symmetry::asymmetric) {
+    if (plain.zero > grid.format().low) run(1.0f, plain.zero - 1);
+    if (plain.zero < grid.format().high) run(1.0f, plain.zero + 1);
+  }
+  return best;
+}
+
+}  // namespace detail
+
+/// Plain parameters: the scale maps the group's largest magnitude (or its range) onto the codes. Non-finite elements
+/// are ignored.
+[[nodiscard]] inline GroupParameters choose_plain(const Grid& grid, std::span<const float> x) noexcept {
+  return detail::plain_parameters(grid, detail::extremes(x));
+}
+
+/// Searched parameters: round at 25 fractions of the plain scale (asymmetric: also with the zero point one up and one
+/// down; -full: also negated), take the one whose values x projects on best, refit its scale in closed form
+/// (sum x*v / sum v*v), round it to storage, and alternate rounding and refitting from there. Never worse than plain in
+/// the error measured. Contract: all of x is finite, and the thread rounds to nearest (DefaultFpEnvironment).
+[[nodiscard]] inline GroupParameters choose_searched(const Grid& grid, std::span<const float> x) noexcept {
+  const GroupParameters plain = choose_plain(grid, x);
+  if (plain.clamped || plain.scale == 0.0f) return plain;
+  GroupParameters best = plain;
+  detail::Measured least = detail::measure(grid, x, plain);
+  const GroupParameters trial = detail::best_trial(grid, x, plain);
+  GroupParameters next = grid.round_scale(trial.scale, trial.zero);
+  constexpr int kRounds = 4;
+  for (int round = 0; round < kRounds && !next.clamped && is_finite(next.scale) && next.scale != 0.0f; ++round) {
+    const detail::Measured measured = detail::measure(grid, x, next);
+    if (!(measured.error < least.error)) break;
+    best = next;
+    least = measured;
+    next = grid.round_scale(measured.refit, best.zero);
+    if (next.scale == best.scale) break;
+  }
+  return best;
+}
+
+}  // namespace kvant

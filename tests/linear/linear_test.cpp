@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/linear/linear.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kvant/core/rng.hpp"
+#include "kvant/quant/encode.hpp"
+
+namespace kvant {
+namespace {
+
+Matrix<float> random_matrix(std::size_t rows, std::size_t cols, std::uint64_t seed) {
+  Matrix<float> m(rows, cols);
+  Rng random(seed);
+  for (std::size_t i = 0; i < m.size(); ++i) m.data()[i] = random.uniform() - random.uniform();
+  return m;
+}
+
+const char* const kSchemes[] = {"int8-channel",
+                                "int8-tensor",
+                                "int8-g32-asym",
+                                "int5-g64",
+                                "uint8-g64-asym",
+                                "int4-g128",
+                                "int4-g32",
+                                "int4-g32-asym",
+                                "int4-g32-full",
+                                "uint4-g32-asym-scale:fp32",
+                                "int4-b16x16",
+                                "int4-g12",
+                                "nf4-g64",
+                                "fp4_e2m1-g32-scale:bf16",
+                                "int3-g64",
+                                "int2-g32",
+                                "int1-g32",
+                                "ternary-channel",
+                                "fp8_e4m3fn-channel",
+                                "fp8_e5m2-b128x128",
+                                "int8-channel/int8-token",
+                                "int4-g32/int8-token",
+                                "int4-g32-asym/int8-token",
+                                "nf4-g64/int8-token"};
+
+struct Shape {
+  std::size_t n, k;
+};
+constexpr Shape kShapes[] = {{1, 1}, {7, 9}, {33, 172}, {64, 64}, {100, 200}};
+
+/// y = x * W^T in double on the dequantized weight; activations as an int8 scheme makes them.
+double reference(const Matrix<float>& x, const Matrix<float>& w, bool int8_activations, std::size_t i, std::size_t j) {
+  double amax = 0;
+  for (std::size_t k = 0; k < x.cols(); ++k) amax = std::fmax(amax, std::fabs(static_cast<double>(x(i, k))));
+  double sum = 0;
+  for (std::size_t k = 0; k < x.cols(); ++k) {
+    double a = static_cast<double>(x(i, k));
+    if (int8_activations && amax > 0)
+      a = std::nearbyint(static_cast<double>(x(i, k) * (127.0f / static_cast<float>(amax)))) * amax / 127;
+    sum += a * static_cast<double>(w(j, k));
+  }
+  return sum;
+}
+
+TEST(Pack, RoundTripsCodesScalesAndZeroPointsExactly) {
+  for (const Shape s : kShapes)
+    for (const char* text : kSchemes) {
+      const auto q = quantize(random_matrix(s.n, s.k, 1).view(), *parse_scheme(text));
+      ASSERT_TRUE(q) << text;
+      if (!layout_for(*q)) continue;
+      const auto packed = pack(*q);
+      ASSERT_TRUE(packed) << text;
+      const QMatrix back = unpack(*packed);
+      EXPECT_EQ(back.codes, q->codes) << text << " " << s.n << "x" << s.k;
+      EXPECT_EQ(back.scales[0].values, q->scales[0].values) << text;
+      EXPECT_EQ(back.zero_points, q->zero_points) << text;
+      EXPECT_EQ(back.scheme, q->scheme) << text;
+    }
+}
+
+TEST(Pack, AlignsBytesToCacheLines) {
+  const auto q = quantize(random_matrix(40, 96, 1).view(), *parse_scheme("int4-g32"));
+  const auto packed = pack(*q);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(packed->bytes.data()) % 64, 0u);
+  EXPECT_EQ(packed->panel_stride() % 64, 0u);
+  EXPECT_EQ(packed->panel_stride(), 3u * (4 * 128 + 64));
+}
+
+TEST(Pack, KeepsScalesThatHalfPrecisionCannotHold) {
+  const auto q = quantize(random_matrix(8, 64, 1).view(), *parse_scheme("int4-g32-scale:fp32"));
+  EXPECT_TRUE(pack(*q)->scales_f32);
+  EXPECT_EQ(unpack(*pack(*q)).scales[0].values, q->scales[0].values);
+}
+
+TEST(Linear, EqualsTheDequantizedProductForEverySchemeAndRaggedShape) {
+  for (const Shape s : kShapes)
+    for (const char* text : kSchemes) {
+      const Scheme scheme = *parse_scheme(text);
+      auto q = quantize(random_matrix(s.n, s.k, 2).view(), scheme);
+      ASSERT_TRUE(q) << text;
+      const Matrix<float> exact = dequantize(*q);
+      const Matrix<float> x = random_matrix(3, s.k, 3);
+      Matrix<float> y(3, s.n);
+      const auto layer = Linear::from(QLinear{std::move(*q), {}});
+      ASSERT_TRUE(layer);
+      ASSERT_TRUE(layer->multiply(x.view(), y.view()));
+      for (std::size_t i = 0; i < 3; ++i)
+        for (std::size_t j = 0; j < s.n; ++j) {
+          // k fused operations and one rounding per group: |error| <= (k + 8) * 2^-24 * sum |a||w|.
+          double magnitude = 0;
+          for (std::size_t k = 0; k < s.k; ++k)
+            magnitude += std::fabs(static_cast<double>(x(i, k)) * static_cast<double>(exact(j, k)));
+          const double bound = (static_cast<double>(s.k) + 8) * 0x1p-24 * (magnitude + 1);
+          EXPECT_NEAR(static_cast<double>(y(i, j)), reference(x, exact, scheme.activation.has_value(), i, j), 4 * bound)
+              << text << " " << s.n << "x" << s.k;
+        }
+    }
+}
+
+TEST(Linear, GivesTheSameBitsForAnyNumberOfRows) {
+  for (const char* text : kSchemes) {
+    auto q = quantize(random_matrix(70, 136, 4).view(), *parse_scheme(text));
+    const auto layer = Linear::from(QLinear{std::move(*q), {}});
+    const Matrix<float> x = random_matrix(9, 136, 5);
+    Matrix<float> all(9, 70), one(1, 70);
+    ASSERT_TRUE(layer->multiply(x.view(), all.view()));
+    for (std::size_t i = 0; i < 9; ++i) {
+      ASSERT_TRUE(layer->multiply(x.view().rows(i, 1), one.view()));
+      for (std::size_t j = 0; j < 70; ++j) EXPECT_EQ(one(0, j), all(i, j)) << text;
+    }
+  }
+}
+
+TEST(Linear, LooksUpRowsAsTheyDequantize) {
+  for (const char* text : kSchemes) {
+    auto q = quantize(random_matrix(70, 40, 6).view(), *parse_scheme(text));
+    const Matrix<float> exact = dequantize(*q);
+    const auto layer = Linear::from(QLinear{std::move(*q), {}});
+    const std::vector<std::int32_t> ids{69, 0, 33, 0};
+    Matrix<float> rows(4, 40);
+    ASSERT_TRUE(layer->rows(ids, rows.view()));
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      for (std::size_t c = 0; c < 40; ++c) EXPECT_EQ(rows(i, c), exact(static_cast<std::size_t>(ids[i]), c)) << text;
+  }
+}
+
+TEST(Linear, AddsTheBiasAndKeepsFloatLayersExact) {
+  const Matrix<float> w = random_matrix(5, 12, 7);
+  std::vector<float> bias{1, -2, 3, -4, 5};
+  const Linear layer = Linear::from_float(w.view(), format_id<fp32>, bias);
+  Matrix<float> x(1, 12), y(1, 5);  // zeros
+  ASSERT_TRUE(layer.multiply(x.view(), y.view()));
+  for (std::size_t j = 0; j < 5; ++j) EXPECT_EQ(y(0, j), bias[j]);
+}
+
+TEST(Linear, RefusesViewsThatDoNotFit) {
+  const Matrix<float> w = random_matrix(5, 12, 8);
+  const Linear layer = Linear::from_float(w.view(), format_id<bf16>);
+  Matrix<float> x(2, 11), y(2, 5);
+  EXPECT_EQ(layer.multiply(x.view(), y.view()).error().code, ErrorCode::bad_shape);
+  Matrix<float> x12(2, 12), y3(3, 5);
+  EXPECT_EQ(layer.multiply(x12.view(), y3.view()).error().code, ErrorCode::bad_shape);
+  const std::vector<std::int32_t> ids{5};
+  Matrix<float> out(1, 12);
+  EXPECT_EQ(layer.rows(ids, out.view()).error().code, ErrorCode::usage);
+  EXPECT_EQ(Linear::from(QLinear{*quantize(w.view(), *parse_scheme("int8-channel")), {1.0f}}).error().code,
+            ErrorCode::bad_shape);
+}
+
+TEST(Linear, IsDefinedForEmptyShapes) {
+  const Linear none = Linear::from_float(Matrix<float>(0, 8).view(), format_id<fp32>);
+  Matrix<float> x(2, 8), y(2, 0);
+  EXPECT_TRUE(none.multiply(x.view(), y.view()));
+  const Linear empty = Linear::from_float(Matrix<float>(3, 0).view(), format_id<fp32>);
+  Matrix<float> x0(1, 0), y3(1, 3, 7.0f);
+  EXPECT_TRUE(empty.multiply(x0.view(), y3.view()));
+  for (std::size_t j = 0; j < 3; ++j) EXPECT_EQ(y3(0, j), 0.0f);
+  Matrix<float> no_rows(0, 8), no_out(0, 0);
+  EXPECT_TRUE(none.multiply(no_rows.view(), no_out.view()));
+}
+
+/// Runs tasks backwards on two threads: another order must not change a bit.
+class BackwardExecutor final : public Executor {
+ public:
+  [[nodiscard]] unsigned concurrency() const noexcept override { return 2; }
+  void run(std::size_t count, Task task, void* context) override {
+    std::thread other([&] {
+      for (std::size_t i = count; i-- > count / 2;) task(context, i);
+    });
+    for (std::size_t i = count / 2; i-- > 0;) task(context, i);
+    other.join();
+  }
+};
+
+TEST(Linear, GivesTheSameBitsOnAnyExecutor) {
+  BackwardExecutor executor;
+  const Context threads(kernels::generic::kTable, executor);
+  for (const char* text : kSchemes) {
+    auto q = quantize(random_matrix(300, 64, 9).view(), *parse_scheme(text));
+    const auto layer = Linear::from(QLinear{std::move(*q), {}});
+    const Matrix<float> x = random_matrix(2, 64, 10);
+    Matrix<float> a(2, 300), b(2, 300);
+    ASSERT_TRUE(layer->multiply(x.view(), a.view()));
+    ASSERT_TRUE(layer->multiply(x.view(), b.view(), threads));
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a.data()[i], b.data()[i]) << text;
+  }
+}
+
+}  // namespace
+}  // namespace kvant

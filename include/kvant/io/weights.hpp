@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checkpoint seen as weights: float tensors as they are, quantized ones as one matrix each, whatever tensors their
+// codes, scales and zero points are stored in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kvant/core/error.hpp"
+#include "kvant/io/checkpoint.hpp"
+#include "kvant/io/stored_weight.hpp"
+#include "kvant/quant/qmatrix.hpp"
+#include "kvant/quant/scheme.hpp"
+#include "kvant/tensor/dtype.hpp"
+#include "kvant/tensor/matrix.hpp"
+
+namespace kvant::io {
+
+/// One weight. `scheme` is set where it is quantized; `dtype` is that of its stored values or codes.
+struct WeightInfo {
+  std::string name;                  ///< `X.weight`, also where only `X.weight_packed` is stored
+  std::vector<std::uint64_t> shape;  ///< logical, in elements
+  DType dtype = DType::f32;
+  std::optional<Scheme> scheme{};
+  std::uint64_t stored_bytes = 0;  ///< codes, scales and zero points together
+
+  [[nodiscard]] std::size_t rows() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).rows); }
+  [[nodiscard]] std::size_t cols() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).cols); }
+};
+
+class Weights {
+ public:
+  /// Opens a checkpoint and reads its quantization configuration. Errors: those of Checkpoint::open, bad_config and
+  /// bad_metadata (the configuration contradicts the tensors), unsupported (another tool's convention).
+  [[nodiscard]] static Result<Weights> open(const std::filesystem::path& path, Access access = Access::pread);
+
+  [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
+  /// All weights, by name.
+  [[nodiscard]] const std::vector<WeightInfo>& list() const noexcept { return list_; }
+  [[nodiscard]] const WeightInfo* find(std::string_view name) const noexcept;
+
+  /// How quantized weights are stored, where there are any.
+  [[nodiscard]] Convention convention() const noexcept { return convention_; }
+
+  /// A quantized weight. Contract: `weight.scheme` is set and is no cast.
+  [[nodiscard]] Result<QMatrix> read_quantized(const WeightInfo& weight) const;
+  /// Any weight as floats; a quantized one is dequantized.
+  [[nodiscard]] Result<Matrix<float>> read_float(const WeightInfo& weight) const;
+
+ private:
+  explicit Weights(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+  Checkpoint checkpoint_;
+  Convention convention_ = Convention::kvant;
+  std::vector<WeightInfo> list_;
+};
+
+}  // namespace kvant::io

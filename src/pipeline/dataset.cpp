@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/pipeline/dataset.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <new>
+#include <string>
+
+#include "kvant/io/input_file.hpp"
+#include "kvant/io/npy.hpp"
+#include "kvant/text/tokenizer.hpp"
+
+namespace kvant::pipeline {
+namespace {
+
+constexpr std::uint64_t kMaxText = std::uint64_t{1} << 30;
+
+bool is_npy(const io::InputFile& file) {
+  std::byte magic[6];
+  if (file.size() < sizeof magic || !file.read_at(0, magic)) return false;
+  constexpr unsigned char kMagic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
+  return std::equal(std::begin(magic), std::end(magic), std::begin(kMagic),
+                    [](std::byte a, unsigned char b) { return a == static_cast<std::byte>(b); });
+}
+
+Result<Dataset> load_ids(const std::filesystem::path& path, std::size_t max_tokens) {
+  const auto array = io::read_npy(path);
+  if (!array) return propagate(array);
+  const auto ids = array->to_ids();
+  if (!ids) return propagate(ids);
+  const std::size_t count = max_tokens != 0 ? std::min(max_tokens, ids->size()) : ids->size();
+  Dataset data;
+  data.ids.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int64_t id = (*ids)[i];
+    if (id < 0 || id > std::numeric_limits<std::int32_t>::max())
+      return fail(ErrorCode::bad_npy,
+                  "element " + std::to_string(i) + " is " + std::to_string(id) + ", expected a token id",
+                  {path.string(), {}, {}});
+    data.ids.push_back(static_cast<std::int32_t>(id));
+  }
+  return data;
+}
+
+Result<Dataset> load_text(const io::InputFile& file, const std::filesystem::path& model, std::size_t max_tokens) {
+  if (file.size() > kMaxText)
+    return fail(ErrorCode::limit, "a text of " + std::to_string(file.size()) + " bytes, expected at most 1 GiB",
+                {file.path().string(), {}, {}});
+  if (!std::filesystem::is_regular_file(model / "tokenizer.json"))
+    return fail(ErrorCode::unsupported,
+                "text needs the model's tokenizer.json, and there is none in " + model.string() +
+                    "; give token ids (.npy) instead",
+                {file.path().string(), {}, {}});
+  auto tokenizer = text::Tokenizer::load(model);
+  if (!tokenizer) return propagate(tokenizer);
+  std::string text(static_cast<std::size_t>(file.size()), '\0');
+  if (const Status read = file.read_at(0, std::as_writable_bytes(std::span(text))); !read) return propagate(read);
+  auto ids = tokenizer->encode(text);
+  if (!ids) {
+    Error error = ids.error();
+    if (error.where.file.empty()) error.where.file = file.path().string();
+    return tl::unexpected<Error>(std::move(error));
+  }
+  Dataset data{std::move(*ids), file.size()};
+  if (max_tokens != 0 && data.ids.size() > max_tokens) {
+    data.ids.resize(max_tokens);
+    data.bytes = tokenizer->decode(data.ids).size();
+  }
+  return data;
+}
+
+}  // namespace
+
+Result<Dataset> load_dataset(const std::filesystem::path& path, const std::filesystem::path& model,
+                             std::size_t max_tokens) try {
+  auto file = io::InputFile::open(path);
+  if (!file) return propagate(file);
+  return is_npy(*file) ? load_ids(path, max_tokens) : load_text(*file, model, max_tokens);
+} catch (const std::bad_alloc&) {
+  return fail(ErrorCode::out_of_memory, "memory ran out");
+} catch (const std::filesystem::filesystem_error& e) {
+  return fail(ErrorCode::io, e.what());
+}
+
+}  // namespace kvant::pipeline

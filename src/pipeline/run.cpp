@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/pipeline/run.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <new>
+
+#include "kvant/core/checked.hpp"
+#include "kvant/io/stored_weight.hpp"
+#include "kvant/io/weights.hpp"
+#include "kvant/passes/passes.hpp"
+#include "output.hpp"
+
+namespace kvant::pipeline {
+namespace {
+
+/// Elements that are in memory as floats at a time: large enough to keep every thread busy, small beside a tensor.
+constexpr std::size_t kBandElements = std::size_t{4} << 20;
+constexpr std::size_t kCopyBytes = std::size_t{8} << 20;
+constexpr std::size_t kMeterRows = 16;
+
+tl::unexpected<Error> interrupted() { return fail(ErrorCode::interrupted, "interrupted; no output was written"); }
+
+/// Adds the file and the tensor to an error that came from code which knows neither.
+Error located(Error error, const io::Checkpoint& checkpoint, const std::string& tensor) {
+  if (error.where.file.empty()) error.where.file = checkpoint.path().string();
+  if (error.where.tensor.empty()) error.where.tensor = tensor;
+  return error;
+}
+
+/// Distortion of a band, over fixed blocks of rows, so that it does not depend on the number of threads.
+template <class DecodeRow>
+DistortionMeter measure(const Matrix<float>& original, const Context& context, DecodeRow decode_row) {
+  std::vector<DistortionMeter> meters(ceil_div(original.rows(), kMeterRows));
+  context.for_each(meters.size(), [&](std::size_t i) {
+    std::vector<float> row(original.cols());
+    for (std::size_t r = i * kMeterRows; r < std::min(original.rows(), (i + 1) * kMeterRows); ++r) {
+      decode_row(r, std::span<float>(row));
+      meters[i].add(original.row(r), row);
+    }
+  });
+  DistortionMeter sum;
+  for (const DistortionMeter& m : meters) sum.add(m);
+  return sum;
+}
+
+/// Rows per band: a whole number of the scheme's row blocks and of 32 rows, at least one of each.
+std::uint64_t band_rows(const Scheme& scheme, std::uint64_t rows, std::uint64_t cols, bool rowwise) {
+  const std::uint64_t block = scheme.is_cast() ? 1 : scheme.granularity.block_rows(static_cast<std::size_t>(rows));
+  if (!rowwise || block >= rows) return std::max<std::uint64_t>(rows, 1);
+  const std::uint64_t step = block % 32 == 0 ? block : block * 32;
+  return std::max(kBandElements / std::max<std::uint64_t>(cols, 1) / step * step, step);
+}
+
+DType cast_dtype(FormatId format) {
+  return format == format_id<fp16> ? DType::f16 : format == format_id<bf16> ? DType::bf16 : DType::f32;
+}
+
+/// The elements of a matrix in a 16- or 32-bit float format; overflow is what the format says (Inf).
+std::vector<std::byte> cast_values(std::span<const float> values, const FormatInfo& format) {
+  const std::size_t width = format.bits / 8;
+  std::vector<std::byte> bytes(values.size() * width);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint32_t code = format.encode(values[i], {Rounding::nearest_even, Overflow::ieee, 0});
+    std::memcpy(bytes.data() + i * width, &code, width);
+  }
+  return bytes;
+}
+
+/// What a run carries from tensor to tensor.
+struct Run {
+  const io::Weights& weights;
+  const Context& context;
+  Progress& progress;
+  io::Convention convention = io::Convention::kvant;
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;
+
+  [[nodiscard]] Status advance(const std::string& name, std::uint64_t bytes) {
+    done += bytes;
+    if (!progress.advance(name, done, total)) return interrupted();
+    return {};
+  }
+};
+
+Status copy_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor) {
+  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(kCopyBytes, tensor.bytes)));
+  for (std::uint64_t at = 0; at < tensor.bytes;) {
+    const auto chunk =
+        std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), tensor.bytes - at)));
+    if (const Status read = run.weights.checkpoint().read_bytes(tensor, at, chunk); !read) return read;
+    if (const Status written = writer.write(tensor.name, at, chunk); !written) return written;
+    at += chunk.size();
+    if (const Status go = run.advance(tensor.name, chunk.size()); !go) return go;
+  }
+  return {};
+}
+
+/// NaN and Inf in a band, by policy: refused, or counted for the report.
+Status check_band(const Matrix<float>& band, std::uint64_t first_row, NonFinite policy) {
+  if (policy != NonFinite::error) return {};
+  for (std::size_t r = 0; r < band.rows(); ++r)
+    for (std::size_t c = 0; c < band.cols(); ++c)
+      if (!is_finite(band(r, c)))
+        return fail(ErrorCode::nonfinite, std::string(is_nan(band(r, c)) ? "NaN" : "Inf") + " at row " +
+                                              std::to_string(first_row + r) + ", column " + std::to_string(c) +
+                                              ", expected finite weights; --nonfinite zero or keep accepts them");
+  return {};
+}
+
+Status cast_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor, const QuantizeJob& job,
+                   TensorReport& report) {
+  const FormatInfo& format = report.plan.scheme.info();
+  const io::MatrixShape shape = io::matrix_shape(tensor.shape);
+  const std::uint64_t step = band_rows(report.plan.scheme, shape.rows, shape.cols, true);
+  DistortionMeter meter;
+  for (std::uint64_t first = 0; first < shape.rows && shape.cols != 0; first += step) {
+    auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, shape.rows - first));
+    if (!band) return propagate(band);
+    if (const Status ok = check_band(*band, first, job.nonfinite); !ok) return ok;
+    for (std::size_t i = 0; i < band->size(); ++i) {
+      float& value = band->data()[i];
+      if (job.nonfinite == NonFinite::zero && !is_finite(value)) value = 0.0f;
+      const float stored = format.decode(format.encode(value, {Rounding::nearest_even, Overflow::ieee, 0}));
+      if (is_finite(value) && !is_finite(stored)) ++report.clamped_scales;
+    }
+    meter.add(measure(*band, run.context, [&](std::size_t r, std::span<float> out) {
+      for (std::size_t c = 0; c < out.size(); ++c)
+        out[c] = format.decode(format.encode((*band)(r, c), {Rounding::nearest_even, Overflow::ieee, 0}));
+    }));
+    const auto bytes = cast_values({band->data(), band->size()}, format);
+    if (const Status written = writer.write(tensor.name, first * shape.cols * (format.bits / 8), bytes); !written)
+      return written;
+    if (const Status go = run.advance(tensor.name, band->size() * dtype_info(tensor.dtype).bits / 8); !go) return go;
+  }
+  report.distortion = meter.result();
+  return {};
+}
+
+Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor,
+                       const QuantizeJob& job, TensorReport& report) {
+  const Scheme& scheme = report.plan.scheme;
+  const io::QuantizedWeight weight{tensor.name, scheme, tensor.shape[0], tensor.shape[1]};
+  const Rtn method{{job.effort > 0}};
+  const Grid grid(scheme);
+  const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, Rtn::kRowwise);
+  DistortionMeter meter;
+  std::uint64_t first = 0;
+  do {
+    auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, weight.rows - first));
+    if (!band) return propagate(band);
+    if (const Status ok = check_band(*band, first, job.nonfinite); !ok) return ok;
+    auto layer = method({tensor.name, band->view(), job.nonfinite}, scheme, run.context);
+    if (!layer) return propagate(layer);
+    const QMatrix& q = layer->weight;
+    report.clamped_scales += q.clamped_scales;
+    meter.add(
+        measure(*band, run.context, [&](std::size_t r, std::span<float> out) { dequantize_row(q, grid, r, out); }));
+    if (const Status written = io::write_band(writer, weight, run.convention, first, q); !written) return written;
+    if (const Status go = run.advance(tensor.name, band->size() * dtype_info(tensor.dtype).bits / 8); !go) return go;
+    first += step;
+  } while (first < weight.rows);
+  report.distortion = meter.result();
+  return {};
+}
+
+/// The tensors that take the place of one of the source's.
+std::vector<io::TensorSpec> specs_of(const io::CheckpointTensor& tensor, const TensorPlan& plan,
+                                     io::Convention convention) {
+  if (plan.action == Action::copy) return {{tensor.name, tensor.dtype, tensor.shape}};
+  if (plan.action == Action::cast) return {{tensor.name, cast_dtype(plan.scheme.format), tensor.shape}};
+  return io::stored_tensors({tensor.name, plan.scheme, tensor.shape[0], tensor.shape[1]}, convention);
+}
+
+/// Removes a key from a JSON object.
+io::Json without(const io::Json& object, std::string_view key) {
+  io::Json result = io::Json::object();
+  for (const auto& member : object.members())
+    if (member.key != key) result.set(member.key, member.value);
+  return result;
+}
+
+std::string torch_dtype(FormatId format) {
+  return format == format_id<fp16> ? "float16" : format == format_id<bf16> ? "bfloat16" : "float32";
+}
+
+/// config.json of the output: what the source had, with another quantization_config or dtype.
+std::optional<io::Json> output_config(const io::Checkpoint& source, const std::optional<io::Json>& quantization,
+                                      std::optional<FormatId> dtype) {
+  if (!source.is_folder() || (!source.config() && !quantization)) return std::nullopt;
+  io::Json config = source.config() ? without(*source.config(), "quantization_config") : io::Json::object();
+  if (dtype)
+    for (const char* key : {"torch_dtype", "dtype"})
+      if (config.find(key) != nullptr) config.set(key, torch_dtype(*dtype));
+  if (quantization) config.set("quantization_config", *quantization);
+  return config;
+}
+
+io::Metadata output_metadata(const io::Checkpoint& source, const std::optional<io::Json>& quantization) {
+  io::Metadata metadata = source.metadata();
+  metadata.erase("quantization_config");
+  if (quantization && !source.is_folder()) metadata["quantization_config"] = io::to_text(*quantization);
+  return metadata;
+}
+
+/// Tensors of each shard, in the order of the file's list.
+std::vector<std::vector<std::size_t>> by_shard(const io::Checkpoint& checkpoint) {
+  std::vector<std::vector<std::size_t>> shards(checkpoint.shards().size());
+  for (std::size_t i = 0; i < checkpoint.tensors().size(); ++i) shards[checkpoint.tensors()[i].shard].push_back(i);
+  return shards;
+}
+
+Status check_job(const QuantizeJob& job) {
+  const bool known =
+      std::any_of(kQuantizers.begin(), kQuantizers.end(), [&](const QuantizerInfo& m) { return m.name == job.method; });
+  if (!known) return fail(ErrorCode::usage, "method '" + job.method + "' is none; see 'kvant list methods'");
+  if (job.effort < 0 || job.effort > 3) return fail(ErrorCode::usage, "effort is 0, 1, 2 or 3");
+  return {};
+}
+
+Status check_paths(const std::filesystem::path& input, const std::filesystem::path& output, bool is_folder,
+                   io::OutputMode mode) {
+  const std::filesystem::path inputs[] = {input};
+  return io::check_output(inputs, output, is_folder ? io::OutputKind::folder : io::OutputKind::file, mode);
+}
+
+/// The quantized weights of a plan, the float linear layers beside them, and the convention that can express all.
+struct Storage {
+  std::vector<io::QuantizedWeight> weights;
+  std::vector<std::string> ignored;
+  io::Convention convention = io::Convention::compressed_tensors;
+  std::string why;
+};
+
+Storage plan_storage(const io::Weights& weights, const Plan& plan) {
+  Storage storage;
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    const io::WeightInfo& info = weights.list()[i];
+    const TensorPlan& tensor = plan.tensors[i];
+    if (tensor.action != Action::quantize) {
+      if (info.shape.size() == 2 && info.name.ends_with(".weight")) storage.ignored.push_back(info.name);
+      continue;
+    }
+    storage.weights.push_back({info.name, tensor.scheme, info.shape[0], info.shape[1]});
+    const auto beyond = io::beyond_compressed_tensors(storage.weights.back());
+    if (beyond && storage.why.empty()) storage.why = info.name + ": " + *beyond;
+  }
+  if (!storage.why.empty()) storage.convention = io::Convention::kvant;
+  return storage;
+}
+
+/// Fills shape and size of each tensor's report; gives bits per weight over the quantized ones.
+double report_sizes(const io::Weights& weights, const Plan& plan, std::vector<TensorReport>& reports) {
+  std::uint64_t bits = 0;
+  std::uint64_t elements = 0;
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    TensorReport report{plan.tensors[i], weights.list()[i].shape, 0, {}, 0};
+    if (plan.tensors[i].action != Action::copy) {
+      const io::MatrixShape shape = io::matrix_shape(report.shape);
+      report.stored_bits = stored_bits(report.plan.scheme, shape.rows, shape.cols);
+      bits += report.stored_bits;
+      elements += shape.rows * shape.cols;
+    }
+    reports.push_back(std::move(report));
+  }
+  return elements != 0 ? static_cast<double>(bits) / static_cast<double>(elements) : 0;
+}
+
+Status write_shards(Run& run, OutputCheckpoint& out, const QuantizeJob& job, std::vector<TensorReport>& reports) {
+  const io::Checkpoint& source = run.weights.checkpoint();
+  const auto shards = by_shard(source);
+  for (std::size_t s = 0; s < shards.size(); ++s) {
+    std::vector<io::TensorSpec> specs;
+    for (const std::size_t i : shards[s])
+      for (io::TensorSpec& spec : specs_of(source.tensors()[i], reports[i].plan, run.convention))
+        specs.push_back(std::move(spec));
+    if (const Status begun = out.begin_shard(s, std::move(specs)); !begun) return begun;
+    for (const std::size_t i : shards[s]) {
+      const io::CheckpointTensor& tensor = source.tensors()[i];
+      TensorReport& report = reports[i];
+      Status done;
+      switch (report.plan.action) {
+        case Action::copy:
+          done = copy_tensor(run, out.writer(), tensor);
+          break;
+        case Action::cast:
+          done = cast_tensor(run, out.writer(), tensor, job, report);
+          break;
+        case Action::quantize:
+          done = quantize_tensor(run, out.writer(), tensor, job, report);
+          break;
+      }
+      if (!done) return tl::unexpected<Error>(located(done.error(), source, tensor.name));
+      if (report.clamped_scales != 0 && job.nonfinite != NonFinite::keep)
+        return fail(ErrorCode::scale_overflow,
+                    std::to_string(report.clamped_scales) +
+                        " scales or values exceed their storage type; another scale type "
+                        "(-scale:fp32) holds them, --nonfinite keep clamps them",
+                    {source.path().string(), tensor.name, {}});
+    }
+    if (const Status finished = out.finish_shard(); !finished) return finished;
+  }
+  return {};
+}
+
+Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights& weights, const Context& context,
+                                       Progress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  const io::Checkpoint& source = weights.checkpoint();
+  auto plan = make_plan(weights, job.plan);
+  if (!plan) return propagate(plan);
+  const Storage storage = plan_storage(weights, *plan);
+  QuantizeReport report;
+  report.bytes_in = source.file_bytes();
+  report.convention = storage.convention == io::Convention::kvant ? "kvant" : "compressed-tensors";
+  report.why = storage.why;
+  report.warnings = source.warnings();
+  report.warnings.insert(report.warnings.end(), plan->warnings.begin(), plan->warnings.end());
+  report.bits_per_weight = report_sizes(weights, *plan, report.tensors);
+  if (job.dry_run) {
+    for (std::size_t i = 0; i < plan->tensors.size(); ++i)
+      for (const io::TensorSpec& spec : specs_of(source.tensors()[i], plan->tensors[i], storage.convention))
+        report.bytes_out += io::tensor_bytes(spec.dtype, spec.shape).value_or(0);
+    return report;
+  }
+  if (const Status ok = check_paths(job.input, job.output, source.is_folder(), job.mode); !ok) return propagate(ok);
+  std::optional<io::Json> quantization;
+  if (!storage.weights.empty())
+    quantization = io::quantization_config(storage.weights, storage.ignored, storage.convention);
+  const auto dtype = job.plan.scheme.is_cast() ? std::optional(job.plan.scheme.format) : std::nullopt;
+  auto out = OutputCheckpoint::create(source, job.output, job.mode, output_config(source, quantization, dtype),
+                                      output_metadata(source, quantization));
+  if (!out) return propagate(out);
+  Run run{weights, context, progress, storage.convention, 0, source.tensor_bytes()};
+  if (const Status done = write_shards(run, *out, job, report.tensors); !done) return propagate(done);
+  const auto bytes = out->commit();
+  if (!bytes) return propagate(bytes);
+  report.bytes_out = *bytes;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+Status dequantize_weight(Run& run, io::SafetensorsWriter& writer, const io::WeightInfo& weight, FormatId dtype) {
+  const auto q = run.weights.read_quantized(weight);
+  if (!q) return propagate(q);
+  const FormatInfo& format = format_info(dtype);
+  const Grid grid(q->scheme);
+  const std::size_t step = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
+  for (std::size_t first = 0; first < q->rows; first += step) {
+    Matrix<float> band(std::min(step, q->rows - first), q->cols);
+    run.context.for_each(band.rows(), [&](std::size_t r) { dequantize_row(*q, grid, first + r, band.row(r)); });
+    const auto bytes = cast_values({band.data(), band.size()}, format);
+    if (const Status written = writer.write(weight.name, std::uint64_t{first} * q->cols * (format.bits / 8), bytes);
+        !written)
+      return written;
+  }
+  return run.advance(weight.name, weight.stored_bytes);
+}
+
+Result<DequantizeReport> dequantize_opened(const DequantizeJob& job, const io::Weights& weights, const Context& context,
+                                           Progress& progress) {
+  const io::Checkpoint& source = weights.checkpoint();
+  const bool any = std::any_of(weights.list().begin(), weights.list().end(),
+                               [](const io::WeightInfo& w) { return w.scheme.has_value(); });
+  if (!any)
+    return fail(ErrorCode::unsupported, "holds no quantized weights, expected a quantized checkpoint",
+                {source.path().string(), {}, {}});
+  if (const Status ok = check_paths(job.input, job.output, source.is_folder(), job.mode); !ok) return propagate(ok);
+  auto out = OutputCheckpoint::create(source, job.output, job.mode, output_config(source, std::nullopt, job.dtype),
+                                      output_metadata(source, std::nullopt));
+  if (!out) return propagate(out);
+  // A quantized weight goes to the shard of its scales, which exist in every convention.
+  std::vector<std::vector<const io::WeightInfo*>> shards(source.shards().size());
+  for (const io::WeightInfo& w : weights.list())
+    shards[source.find(w.scheme ? w.name + "_scale" : w.name)->shard].push_back(&w);
+  Run run{weights, context, progress, weights.convention(), 0, source.tensor_bytes()};
+  DequantizeReport report;
+  for (std::size_t s = 0; s < shards.size(); ++s) {
+    std::vector<io::TensorSpec> specs;
+    for (const io::WeightInfo* w : shards[s])
+      specs.push_back({w->name, w->scheme ? cast_dtype(job.dtype) : w->dtype, w->shape});
+    if (const Status begun = out->begin_shard(s, std::move(specs)); !begun) return propagate(begun);
+    for (const io::WeightInfo* w : shards[s]) {
+      const Status done = w->scheme ? dequantize_weight(run, out->writer(), *w, job.dtype)
+                                    : copy_tensor(run, out->writer(), *source.find(w->name));
+      if (!done) return tl::unexpected<Error>(located(done.error(), source, w->name));
+      if (w->scheme) report.tensors.push_back(w->name);
+    }
+    if (const Status finished = out->finish_shard(); !finished) return propagate(finished);
+  }
+  const auto bytes = out->commit();
+  if (!bytes) return propagate(bytes);
+  report.bytes_out = *bytes;
+  return report;
+}
+
+/// Runs `body` on the opened weights; lack of memory anywhere below becomes a Result.
+template <class Report, class Body>
+Result<Report> with_weights(const std::filesystem::path& input, Body&& body) try {
+  const auto weights = io::Weights::open(input);
+  if (!weights) return propagate(weights);
+  return body(*weights);
+} catch (const std::bad_alloc&) {
+  return fail(ErrorCode::out_of_memory, "memory ran out");
+}
+
+}  // namespace
+
+Result<QuantizeReport> quantize_checkpoint(const QuantizeJob& job, const Context& context, Progress& progress) {
+  if (const Status ok = check_job(job); !ok) return propagate(ok);
+  return with_weights<QuantizeReport>(
+      job.input, [&](const io::Weights& weights) { return quantize_opened(job, weights, context, progress); });
+}
+
+Result<DequantizeReport> dequantize_checkpoint(const DequantizeJob& job, const Context& context, Progress& progress) {
+  return with_weights<DequantizeReport>(
+      job.input, [&](const io::Weights& weights) { return dequantize_opened(job, weights, context, progress); });
+}
+
+}  // namespace kvant::pipeline

@@ -230,7 +230,7 @@ inline void syrk_f32(const SyrkArgs& g) noexcept {
 
 /// The ratio that a format encodes. Division is on bits, so the caller's rounding mode does not matter.
 inline float encode_ratio(const EncodeArgs& g, std::size_t i) noexcept {
-  return g.scale == 0.0f ? 0.0f : divide(g.x[i], g.scale);
+  return order_key(g.scale) == 0 ? 0.0f : divide(g.x[i], g.scale);
 }
 inline void encode_integer(const EncodeArgs& g) noexcept {
   constexpr std::int32_t kWide = 1 << 20;  // beyond any sum with a zero point

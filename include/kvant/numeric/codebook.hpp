@@ -31,6 +31,14 @@ struct Codebook {
   static constexpr FormatKind kKind = FormatKind::codebook;
   static constexpr auto kLevels = Levels::kLevels;
   static constexpr std::size_t kCount = kLevels.size();
+  static_assert(kCount >= 2 && kCount <= 256, "a codebook has 2 to 256 levels");
+  static_assert(
+      [] {
+        for (std::size_t i = 0; i + 1 < kCount; ++i)
+          if (order_key(kLevels[i]) >= order_key(kLevels[i + 1])) return false;
+        return true;
+      }(),
+      "a codebook's levels ascend");
   static constexpr unsigned kBits = std::bit_width(kCount - 1);
   static constexpr bool kHasInf = false;
   static constexpr bool kHasNaN = false;

@@ -15,6 +15,8 @@ enum class FormatKind : std::uint8_t { integer, minifloat, codebook };
 /// saturates; NaN is 0; no Inf.
 template <unsigned Bits, int Low, int High>
 struct Integer {
+  static_assert(Bits >= 1 && Bits <= 8 && Low <= 0 && High >= 0 && High - Low < 1 << Bits,
+                "an integer format has 1 to 8 bits that hold its range, and a zero");
   using Code = std::uint8_t;
   static constexpr FormatKind kKind = FormatKind::integer;
   static constexpr unsigned kBits = Bits;

@@ -23,6 +23,9 @@ enum class Specials : std::uint8_t {
 /// judged after rounding. NaN becomes the format's NaN with the sign kept; formats without one give -0, as ml_dtypes.
 template <int ExponentBits, int MantissaBits, int Bias, Specials S>
 struct Minifloat {
+  static_assert(ExponentBits >= 1 && ExponentBits <= 8 && MantissaBits >= 0 && MantissaBits <= 23,
+                "a minifloat's fields fit into binary32");
+  static_assert(S != Specials::ieee || MantissaBits >= 1, "IEEE specials need a mantissa bit to tell NaN from Inf");
   static constexpr unsigned kBits = 1 + ExponentBits + MantissaBits;
   using Code =
       std::conditional_t<kBits <= 8, std::uint8_t, std::conditional_t<kBits <= 16, std::uint16_t, std::uint32_t>>;
@@ -39,8 +42,8 @@ struct Minifloat {
 
   [[nodiscard]] static constexpr Code nan(bool negative) noexcept {
     if constexpr (S == Specials::ieee) {
-      const std::uint32_t quiet = MantissaBits > 0 ? std::uint32_t{1} << (MantissaBits > 0 ? MantissaBits - 1 : 0) : 0;
-      return static_cast<Code>((negative ? kSign : 0) | kInf | quiet);
+      constexpr std::uint32_t kQuiet = std::uint32_t{1} << (MantissaBits - 1);
+      return static_cast<Code>((negative ? kSign : 0) | kInf | kQuiet);
     } else if constexpr (S == Specials::fn) {
       return static_cast<Code>((negative ? kSign : 0) | (kSign - 1));
     } else {

@@ -12,6 +12,9 @@
     defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
 #error "kvant gives the same bytes everywhere and cannot be compiled with -ffast-math or its parts"
 #endif
+#if defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2)
+#error "kvant gives the same bytes everywhere and needs float arithmetic in float: on x86 compile with -mfpmath=sse"
+#endif
 
 namespace kvant {
 

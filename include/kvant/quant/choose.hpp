@@ -5,10 +5,12 @@
 // so that the choice is the same on every machine and whatever flags the including program is compiled with.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kvant/quant/grid.hpp"
 
@@ -119,15 +121,43 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, Gr
   return detail::plain_parameters(grid, detail::extremes(x));
 }
 
+/// Whether a format has no more than a sign and maybe a zero, {-1, +1} or {-1, 0, +1}: then the scale of least squared
+/// error is known in closed form, and the plain one is of no use.
+[[nodiscard]] inline bool has_signs_only(const FormatInfo& format) noexcept {
+  return format.kind == FormatKind::integer && format.low == -1 && format.high == 1;
+}
+
+/// The least-squares scale of a format that has signs only: the mean of the k largest magnitudes, with k all of them
+/// for
+/// {-1, +1} and the k that maximizes (their sum)^2 / k for {-1, 0, +1}. Contract: as choose_searched.
+[[nodiscard]] inline GroupParameters choose_signs(const Grid& grid, std::span<const float> x) {
+  std::vector<float> magnitudes(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) magnitudes[i] = magnitude(x[i]);
+  std::sort(magnitudes.begin(), magnitudes.end(), [](float a, float b) { return order_key(a) > order_key(b); });
+  const bool has_zero = grid.format().bits > 1;
+  double sum = 0, scale = 0, most = 0;
+  for (std::size_t k = 1; k <= magnitudes.size(); ++k) {
+    sum += static_cast<double>(magnitudes[k - 1]);
+    const double mean = sum / static_cast<double>(k);
+    if (has_zero ? mean * sum <= most : k != magnitudes.size()) continue;
+    most = mean * sum;
+    scale = mean;
+  }
+  return grid.round_scale(static_cast<float>(scale));
+}
+
 /// Searched parameters: round at 25 fractions of the plain scale (asymmetric: also with the zero point one up and one
 /// down; -full: also negated), take the one whose values x projects on best, refit its scale in closed form
 /// (sum x*v / sum v*v), round it to storage, and alternate rounding and refitting from there. Never worse than plain in
-/// the error measured. Contract: all of x is finite, and the thread rounds to nearest (DefaultFpEnvironment).
-[[nodiscard]] inline GroupParameters choose_searched(const Grid& grid, std::span<const float> x) noexcept {
+/// the error measured. Formats with signs only: choose_signs. Contract: all of x is finite, and the thread rounds to
+/// nearest (DefaultFpEnvironment).
+[[nodiscard]] inline GroupParameters choose_searched(const Grid& grid, std::span<const float> x) {
+  if (has_signs_only(grid.format())) return choose_signs(grid, x);
   const GroupParameters plain = choose_plain(grid, x);
   if (plain.clamped || plain.scale == 0.0f) return plain;
   GroupParameters best = plain;
   detail::Measured least = detail::measure(grid, x, plain);
+  if (!(least.error > 0x1p-100f)) return plain;  // squares as small as this lose their bits: nothing to compare
   const GroupParameters trial = detail::best_trial(grid, x, plain);
   GroupParameters next = grid.round_scale(trial.scale, trial.zero);
   constexpr int kRounds = 4;

@@ -38,10 +38,7 @@ namespace detail {
 
 /// Chooses parameters for elements `x` (one group, or a gathered block).
 inline GroupParameters choose(const Grid& grid, std::span<const float> x, bool search) {
-  // One or three levels have no use for a plain scale: {-1, +1} wants the mean magnitude, {-1, 0, +1} a threshold.
-  const bool few_levels =
-      grid.format().kind == FormatKind::integer && grid.format().high - grid.format().low <= 2 && grid.format().low < 0;
-  return search || few_levels ? choose_searched(grid, x) : choose_plain(grid, x);
+  return search || has_signs_only(grid.format()) ? choose_searched(grid, x) : choose_plain(grid, x);
 }
 
 /// One band of rows that share scales: `block_rows` rows of one matrix.

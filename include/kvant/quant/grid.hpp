@@ -50,7 +50,12 @@ class Grid {
         symmetry_(scheme.symmetry),
         encode_code_(detail::kCodeEncoders[static_cast<std::size_t>(scheme.format)]) {
     expects(encode_code_ != nullptr, "a grid's format has at most 8 bits");
-    for (std::uint32_t code = 0; code < (1u << format_->bits); ++code) values_[code] = format_->decode(code);
+    float reach = static_cast<float>(format_->high - format_->low);  // of a code from its zero point
+    for (std::uint32_t code = 0; code < (1u << format_->bits); ++code) {
+      values_[code] = format_->decode(code);
+      if (is_finite(values_[code]) && magnitude(values_[code]) > reach) reach = magnitude(values_[code]);
+    }
+    largest_scale_ = divide(0x1p127f, reach);
     const bool codebook = format_->thresholds != nullptr;
     const bool integer = format_->kind == FormatKind::integer && !codebook;
     encode_ = integer ? table.encode_integer : codebook ? table.encode_codebook : table.encode_minifloat;
@@ -71,8 +76,13 @@ class Grid {
     return static_cast<float>((1 << format_->bits) - 1) / 2;
   }
 
-  /// The nearest scale that its storage type holds; beyond its range the largest one, and `clamped`.
+  /// The nearest scale that its storage type holds; beyond its range, or where codes would decode to Inf, the largest
+  /// one that will do, and `clamped`.
   [[nodiscard]] GroupParameters round_scale(float scale, std::int32_t zero = 0) const noexcept {
+    if (magnitude(scale) > largest_scale_) {
+      const GroupParameters p = round_scale(is_negative(scale) ? -largest_scale_ : largest_scale_, zero);
+      return {p.scale, zero, true};
+    }
     const float exact = scale_->decode(scale_->encode(scale, {Rounding::nearest_even, Overflow::ieee, 0}));
     if (is_finite(exact)) return {exact, zero, false};
     return {scale_->decode(scale_->encode(scale, {})), zero, true};
@@ -122,6 +132,7 @@ class Grid {
   void (*encode_)(const kernels::EncodeArgs&) noexcept = nullptr;
   void (*fit_)(const kernels::FitArgs&) noexcept = nullptr;
   std::array<float, 256> values_{};
+  float largest_scale_ = 0.0f;
 };
 
 }  // namespace kvant

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// The AVX2 tier: vectors of 8 columns. Also needs FMA and F16C, which every processor with AVX2 has.
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kvant/kernels/kernels.hpp"
+
+namespace kvant::kernels {
+namespace {
+
+// ---- vectors -------------------------------------------------------------------------------------------------------
+
+using Floats = __m256;
+using Words = __m256i;  // 8 x 32 bits
+using Lanes = __m256i;  // all ones where a lane takes part
+using Shiftable [[gnu::vector_size(32)]] = std::uint32_t;
+constexpr std::size_t kLanes = 8;
+constexpr std::size_t kPrefetch = 2048;  // bytes ahead in a stream of weights
+
+inline Words splat_word(std::int32_t x) noexcept { return _mm256_set1_epi32(x); }
+
+/// Lanes begin, begin + 1, … up to but not including end.
+inline Lanes lanes(std::size_t begin, std::size_t end) noexcept {
+  const Words index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const Words from = splat_word(static_cast<std::int32_t>(begin < kLanes ? begin : kLanes));
+  const Words to = splat_word(static_cast<std::int32_t>(end < kLanes ? end : kLanes));
+  return _mm256_andnot_si256(_mm256_cmpgt_epi32(from, index), _mm256_cmpgt_epi32(to, index));
+}
+
+[[gnu::always_inline]] inline void prefetch(const unsigned char* p) noexcept {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
+
+inline Floats zero() noexcept { return _mm256_setzero_ps(); }
+inline Floats splat(float x) noexcept { return _mm256_set1_ps(x); }
+inline Floats load(const float* p) noexcept { return _mm256_loadu_ps(p); }
+inline Floats load(const float* p, Lanes which) noexcept { return _mm256_maskload_ps(p, which); }
+inline void store(float* p, Floats x) noexcept { _mm256_storeu_ps(p, x); }
+inline void store(float* p, Floats x, Lanes which) noexcept { _mm256_maskstore_ps(p, which, x); }
+inline Floats add(Floats a, Floats b) noexcept { return _mm256_add_ps(a, b); }
+inline Floats fma(Floats a, Floats b, Floats c) noexcept { return _mm256_fmadd_ps(a, b, c); }
+inline Floats load_f32(const unsigned char* p) noexcept {
+  return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Floats load_f16(const unsigned char* p) noexcept {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+inline Words load_words(const unsigned char* p) noexcept {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline Words load_u8(const unsigned char* p) noexcept {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline Words subtract(Words a, Words b) noexcept { return _mm256_sub_epi32(a, b); }
+inline Words multiply_words(Words a, Words b) noexcept { return _mm256_mullo_epi32(a, b); }
+inline Floats to_floats(Words x) noexcept { return _mm256_cvtepi32_ps(x); }
+inline Floats from_bits(Words x) noexcept { return _mm256_castsi256_ps(x); }
+inline Words shift_right(Words x, std::size_t count) noexcept {
+  return reinterpret_cast<Words>(reinterpret_cast<Shiftable>(x) >> static_cast<std::uint32_t>(count));
+}
+inline Words shift_left(Words x, std::size_t count) noexcept {
+  return reinterpret_cast<Words>(reinterpret_cast<Shiftable>(x) << static_cast<std::uint32_t>(count));
+}
+
+// ---- activations ---------------------------------------------------------------------------------------------------
+
+inline Words add_words(Words a, Words b) noexcept { return _mm256_add_epi32(a, b); }
+inline Words larger(Words a, Words b) noexcept { return _mm256_max_epi32(a, b); }
+inline std::int32_t sum_of_lanes(Words x) noexcept {
+  std::int32_t lane[kLanes];
+  __builtin_memcpy(lane, &x, sizeof lane);
+  return lane[0] + lane[1] + lane[2] + lane[3] + lane[4] + lane[5] + lane[6] + lane[7];
+}
+inline float largest_lane(Words magnitudes) noexcept {
+  float lane[kLanes];
+  __builtin_memcpy(lane, &magnitudes, sizeof lane);
+  float most = 0.0f;
+  for (const float x : lane) most = x > most ? x : most;
+  return most;
+}
+/// The bits of |x|, which as integers are ordered as the numbers are; 0 for NaN and Inf.
+inline Words finite_magnitude(Floats x) noexcept {
+  const Words magnitude = _mm256_and_si256(_mm256_castps_si256(x), splat_word(0x7fffffff));
+  return _mm256_and_si256(_mm256_cmpgt_epi32(splat_word(0x7f800000), magnitude), magnitude);
+}
+/// x * factor as an integer in -127 … 127, ties to even; NaN is 0.
+inline Words round_to_int8(Floats x, Floats factor) noexcept {
+  const Floats y = _mm256_mul_ps(x, factor);
+  const Floats limited = _mm256_min_ps(_mm256_max_ps(y, splat(-127.0f)), splat(127.0f));
+  return _mm256_cvtps_epi32(_mm256_and_ps(limited, _mm256_cmp_ps(y, y, _CMP_ORD_Q)));
+}
+inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
+  const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  const __m128i bytes = _mm_packs_epi16(half, half);
+  __builtin_memcpy(p, &bytes, count);
+}
+
+// ---- weights as floats: value(v, i) is input i of the step whose words are v --------------------------------------
+
+struct F32 {
+  static constexpr std::size_t kInputs = 1, kColumns = 32;
+  explicit F32(const GemmArgs&) noexcept {}
+  Floats value(Words v, std::size_t) const noexcept { return from_bits(v); }
+};
+
+struct Bf16 {
+  static constexpr std::size_t kInputs = 2, kColumns = 32;
+  explicit Bf16(const GemmArgs&) noexcept {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    return from_bits(i == 0 ? _mm256_slli_epi32(v, 16) : _mm256_and_si256(v, splat_word(-0x10000)));
+  }
+};
+
+struct W8 {
+  static constexpr std::size_t kInputs = 4, kColumns = 64;
+  Words zero_code;
+  explicit W8(const GemmArgs& g) noexcept : zero_code(splat_word(g.zero)) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    const Words code = i == 3 ? shift_right(v, 24) : _mm256_and_si256(shift_right(v, 8 * i), splat_word(0xff));
+    return to_floats(subtract(code, zero_code));
+  }
+};
+
+/// Two permutations look up by the low three bits of each word, whatever lies above them; the fourth bit, moved to the
+/// sign's place, chooses.
+struct W4 {
+  static constexpr std::size_t kInputs = 8, kColumns = 32;
+  Floats low, high;
+  explicit W4(const GemmArgs& g) noexcept : low(_mm256_loadu_ps(g.levels)), high(_mm256_loadu_ps(g.levels + 8)) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    const std::size_t place = 8 * (i % 4) + (i < 4 ? 0 : 4);
+    const Words index = shift_right(v, place);
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index),
+                            from_bits(shift_left(v, 28 - place)));
+  }
+};
+
+// ---- int8 products -------------------------------------------------------------------------------------------------
+
+inline Words four_activations(const std::int8_t* a) noexcept {
+  std::int32_t four;
+  __builtin_memcpy(&four, a, sizeof four);
+  return splat_word(four);
+}
+
+/// A pair of products of codes up to 15 is at most 2 * 15 * 127 = 3810, so eight of them fit in 16 bits.
+struct DotW4 {
+  static constexpr std::size_t kInputs = 8, kColumns = 32;
+  static constexpr std::size_t kDepth = 4;
+  static constexpr std::int32_t kOffset = 0;
+  using Sums = Words;  // 16 x 16 bits
+  using Codes = Words;
+  static Sums begin(Words) noexcept { return _mm256_setzero_si256(); }
+  static Words end(Words total, Sums sum) noexcept {
+    return _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+  }
+  static Codes codes(Words v, std::size_t quad) noexcept {
+    return _mm256_and_si256(quad == 0 ? v : shift_right(v, 4), splat_word(0x0f0f0f0f));
+  }
+  static Words activations(const std::int8_t* a) noexcept { return four_activations(a); }
+  static Sums add(Sums sum, Codes codes, Words a) noexcept {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, a));
+  }
+};
+
+/// Pairs of products of codes up to 255 would not fit in 16 bits, but those of codes less 128 do: at most
+/// 2 * 128 * 127 = 32512. The instruction wants an unsigned factor, so the code's sign goes over to the activation.
+struct DotW8 {
+  static constexpr std::size_t kInputs = 4, kColumns = 64;
+  static constexpr std::size_t kDepth = 0;
+  static constexpr std::int32_t kOffset = 128;
+  struct SignedCodes {
+    Words code, magnitude;
+  };
+  using Sums = Words;
+  using Codes = SignedCodes;
+  static Sums begin(Words total) noexcept { return total; }
+  static Words end(Words, Sums sum) noexcept { return sum; }
+  static Codes codes(Words v, std::size_t) noexcept {
+    const Words code = _mm256_xor_si256(v, _mm256_set1_epi8(-128));
+    return {code, _mm256_abs_epi8(code)};
+  }
+  static Words activations(const std::int8_t* a) noexcept { return four_activations(a); }
+  static Sums add(Sums sum, const Codes& codes, Words a) noexcept {
+    const Words pairs = _mm256_maddubs_epi16(codes.magnitude, _mm256_sign_epi8(a, codes.code));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+};
+
+constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
+
+#include "gemm.inl"
+#include "quantize_rows.inl"
+#include "search.inl"
+#include "syrk.inl"
+
+// ---- tiles ---------------------------------------------------------------------------------------------------------
+
+template <class W>
+struct FloatOp {
+  static constexpr std::size_t kColumns = W::kColumns;
+  // Decoding needs registers of its own.
+  static constexpr std::size_t kMaxRows = W::kInputs == 1 ? 3 : 4;
+  static constexpr std::size_t kBlockRows = kMaxRows;
+  template <std::size_t MR>
+  struct Shape {
+    static constexpr std::size_t kVectors = MR < 4 ? 4 : 2;
+    static constexpr std::size_t kBlocks = MR == 1 ? 2 : 1;
+  };
+  template <std::size_t MR, std::size_t P, std::size_t NV>
+  static void tile(const GemmArgs& g, const Place& at) noexcept {
+    if constexpr (W::kInputs > 2) {
+      tile_grouped<W, MR, P, NV>(g, at);
+    } else {
+      tile_float<W, MR, P, NV>(g, at);
+    }
+  }
+};
+
+template <class D>
+struct Int8Op {
+  static constexpr std::size_t kColumns = D::kColumns;
+  static constexpr std::size_t kMaxRows = 4;
+  static constexpr std::size_t kBlockRows = kMaxRows;
+  template <std::size_t MR>
+  struct Shape {
+    static constexpr std::size_t kVectors = MR < 3 ? 4 : 2;
+    static constexpr std::size_t kBlocks = 1;
+  };
+  template <std::size_t MR, std::size_t P, std::size_t NV>
+  static void tile(const GemmArgs& g, const Place& at) noexcept {
+    tile_s8<D, MR, P, NV>(g, at);
+  }
+};
+
+}  // namespace
+
+void use_avx2(Kernels& table) noexcept {
+  table.tier = "avx2";
+  table.gemm_f32_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<F32>>(g); };
+  table.gemm_bf16_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<Bf16>>(g); };
+  table.gemm_w8_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W8>>(g); };
+  table.gemm_w4_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W4>>(g); };
+  table.gemm_w8_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW8>>(g); };
+  table.gemm_w4_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW4>>(g); };
+  table.quantize_rows_s8 = &quantize_rows;
+  table.syrk_f32 = &syrk;
+  table.encode_integer = &encode_integer;
+  table.encode_minifloat = &encode_minifloat;
+  table.encode_codebook = &encode_codebook;
+  table.fit_integer = &fit<IntegerFormat>;
+  table.fit_minifloat = &fit<MinifloatFormat>;
+  table.fit_codebook = &fit<CodebookFormat>;
+}
+
+}  // namespace kvant::kernels

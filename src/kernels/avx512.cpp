@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// The AVX-512 tier: vectors of 16 columns, and int8 products by VNNI.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own undefined vectors (PR 105593)
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kvant/kernels/kernels.hpp"
+
+namespace kvant::kernels {
+namespace {
+
+// ---- vectors -------------------------------------------------------------------------------------------------------
+
+using Floats = __m512;
+using Words = __m512i;  // 16 x 32 bits
+using Lanes = __mmask16;
+using Shiftable [[gnu::vector_size(64)]] = std::uint32_t;
+constexpr std::size_t kLanes = 16;
+constexpr std::size_t kPrefetch = 2048;  // bytes ahead in a stream of weights
+
+/// Lanes begin, begin + 1, … up to but not including end.
+inline Lanes lanes(std::size_t begin, std::size_t end) noexcept {
+  const std::uint32_t from = begin < kLanes ? 0xffffu << begin : 0;
+  const std::uint32_t to = end < kLanes ? (1u << end) - 1 : 0xffffu;
+  return static_cast<Lanes>(from & to);
+}
+
+[[gnu::always_inline]] inline void prefetch(const unsigned char* p) noexcept {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
+
+inline Floats zero() noexcept { return _mm512_setzero_ps(); }
+inline Floats splat(float x) noexcept { return _mm512_set1_ps(x); }
+inline Floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
+inline Floats load(const float* p, Lanes which) noexcept { return _mm512_maskz_loadu_ps(which, p); }
+inline void store(float* p, Floats x) noexcept { _mm512_storeu_ps(p, x); }
+inline void store(float* p, Floats x, Lanes which) noexcept { _mm512_mask_storeu_ps(p, which, x); }
+inline Floats add(Floats a, Floats b) noexcept { return _mm512_add_ps(a, b); }
+inline Floats fma(Floats a, Floats b, Floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
+inline Floats load_f32(const unsigned char* p) noexcept { return _mm512_loadu_ps(p); }
+inline Floats load_f16(const unsigned char* p) noexcept {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+inline Words splat_word(std::int32_t x) noexcept { return _mm512_set1_epi32(x); }
+inline Words load_words(const unsigned char* p) noexcept { return _mm512_loadu_si512(p); }
+inline Words load_u8(const unsigned char* p) noexcept {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Words subtract(Words a, Words b) noexcept { return _mm512_sub_epi32(a, b); }
+inline Words multiply_words(Words a, Words b) noexcept { return _mm512_mullo_epi32(a, b); }
+inline Floats to_floats(Words x) noexcept { return _mm512_cvtepi32_ps(x); }
+inline Floats from_bits(Words x) noexcept { return _mm512_castsi512_ps(x); }
+inline Words shift_right(Words x, std::size_t count) noexcept {
+  return reinterpret_cast<Words>(reinterpret_cast<Shiftable>(x) >> static_cast<std::uint32_t>(count));
+}
+
+// ---- activations ---------------------------------------------------------------------------------------------------
+
+inline Words add_words(Words a, Words b) noexcept { return _mm512_add_epi32(a, b); }
+inline Words larger(Words a, Words b) noexcept { return _mm512_max_epi32(a, b); }
+inline std::int32_t sum_of_lanes(Words x) noexcept { return _mm512_reduce_add_epi32(x); }
+inline float largest_lane(Words magnitudes) noexcept {
+  return __builtin_bit_cast(float, _mm512_reduce_max_epi32(magnitudes));
+}
+/// The bits of |x|, which as integers are ordered as the numbers are; 0 for NaN and Inf.
+inline Words finite_magnitude(Floats x) noexcept {
+  const Words magnitude = _mm512_and_si512(_mm512_castps_si512(x), splat_word(0x7fffffff));
+  return _mm512_maskz_mov_epi32(_mm512_cmplt_epi32_mask(magnitude, splat_word(0x7f800000)), magnitude);
+}
+/// x * factor as an integer in -127 … 127, ties to even; NaN is 0.
+inline Words round_to_int8(Floats x, Floats factor) noexcept {
+  const Floats y = _mm512_mul_ps(x, factor);
+  const Floats limited = _mm512_min_ps(_mm512_max_ps(y, splat(-127.0f)), splat(127.0f));
+  return _mm512_maskz_cvtps_epi32(_mm512_cmp_ps_mask(y, y, _CMP_ORD_Q), limited);
+}
+inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
+  _mm512_mask_cvtepi32_storeu_epi8(p, lanes(0, count), x);
+}
+
+// ---- weights as floats: value(v, i) is input i of the step whose words are v --------------------------------------
+
+struct F32 {
+  static constexpr std::size_t kInputs = 1, kColumns = 32;
+  explicit F32(const GemmArgs&) noexcept {}
+  Floats value(Words v, std::size_t) const noexcept { return from_bits(v); }
+};
+
+struct Bf16 {
+  static constexpr std::size_t kInputs = 2, kColumns = 32;
+  explicit Bf16(const GemmArgs&) noexcept {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    return from_bits(i == 0 ? _mm512_slli_epi32(v, 16) : _mm512_and_si512(v, splat_word(-0x10000)));
+  }
+};
+
+/// Byte i of each word, less the zero point: an integer product with (1, 0, 0, 0) and its like does both.
+struct W8 {
+  static constexpr std::size_t kInputs = 4, kColumns = 64;
+  Words minus_zero;
+  explicit W8(const GemmArgs& g) noexcept : minus_zero(splat_word(-g.zero)) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    return to_floats(_mm512_dpbusd_epi32(minus_zero, v, splat_word(1 << 8 * i)));
+  }
+};
+
+/// A permutation looks up 16 levels by the low four bits of each word, whatever lies above them.
+struct W4 {
+  static constexpr std::size_t kInputs = 8, kColumns = 32;
+  Floats levels;
+  explicit W4(const GemmArgs& g) noexcept : levels(_mm512_loadu_ps(g.levels)) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    return _mm512_permutexvar_ps(shift_right(v, 8 * (i % 4) + (i < 4 ? 0 : 4)), levels);
+  }
+};
+
+// ---- int8 products -------------------------------------------------------------------------------------------------
+
+struct Vnni {
+  using Sums = Words;
+  using Codes = Words;
+  static constexpr std::size_t kDepth = 0;
+  static constexpr std::int32_t kOffset = 0;
+  static Words begin(Words total) noexcept { return total; }
+  static Words end(Words, Words sum) noexcept { return sum; }
+  static Words activations(const std::int8_t* a) noexcept {
+    std::int32_t four;
+    __builtin_memcpy(&four, a, sizeof four);
+    return splat_word(four);
+  }
+  static Words add(Words sum, Words codes, Words a) noexcept {
+    // As an intrinsic, GCC 12 keeps every accumulator twice and spills a 24-accumulator tile.
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(a));
+    return sum;
+  }
+};
+struct DotW8 : Vnni {
+  static constexpr std::size_t kInputs = 4, kColumns = 64;
+  static Words codes(Words v, std::size_t) noexcept { return v; }
+};
+struct DotW4 : Vnni {
+  static constexpr std::size_t kInputs = 8, kColumns = 32;
+  static Words codes(Words v, std::size_t quad) noexcept {
+    return _mm512_and_si512(quad == 0 ? v : shift_right(v, 4), splat_word(0x0f0f0f0f));
+  }
+};
+
+// ---- encoding and fitting ------------------------------------------------------------------------------------------
+
+inline Floats subtract(Floats a, Floats b) noexcept { return _mm512_sub_ps(a, b); }
+inline Floats multiply(Floats a, Floats b) noexcept { return _mm512_mul_ps(a, b); }
+inline Floats divide(Floats a, Floats b) noexcept { return _mm512_div_ps(a, b); }
+inline Floats larger(Floats a, Floats b) noexcept { return _mm512_max_ps(a, b); }
+inline Floats smaller(Floats a, Floats b) noexcept { return _mm512_min_ps(a, b); }
+inline Floats round_even(Floats x) noexcept {
+  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline Words smaller(Words a, Words b) noexcept { return _mm512_min_epi32(a, b); }
+inline Words to_words(Floats x) noexcept { return _mm512_cvtps_epi32(x); }
+inline Words to_bits(Floats x) noexcept { return _mm512_castps_si512(x); }
+inline Words and_words(Words a, Words b) noexcept { return _mm512_and_si512(a, b); }
+inline Words or_words(Words a, Words b) noexcept { return _mm512_or_si512(a, b); }
+inline Lanes greater(Words a, Words b) noexcept { return _mm512_cmpgt_epi32_mask(a, b); }
+inline Lanes ordered(Floats x) noexcept { return _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q); }
+inline bool any_unordered(Floats x) noexcept { return ordered(x) != 0xffffu; }
+inline Lanes both(Lanes a, Lanes b) noexcept { return static_cast<Lanes>(a & b); }
+inline Words select(Lanes which, Words yes, Words no) noexcept { return _mm512_mask_mov_epi32(no, which, yes); }
+inline Floats select(Lanes which, Floats yes, Floats no) noexcept { return _mm512_mask_mov_ps(no, which, yes); }
+inline Words keep(Lanes which, Words x) noexcept { return _mm512_maskz_mov_epi32(which, x); }
+inline Words count_up(Words count, Lanes which) noexcept {
+  return _mm512_mask_add_epi32(count, which, count, splat_word(1));
+}
+/// values[index] for indices below `count`.
+inline Floats look_up(const float* values, std::uint32_t count, Words index) noexcept {
+  if (count <= kLanes) return _mm512_permutexvar_ps(index, load(values, lanes(0, count)));
+  return _mm512_i32gather_ps(index, values, 4);
+}
+/// The low byte of each word.
+inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {
+  _mm512_mask_cvtepi32_storeu_epi8(p, lanes(0, count), x);
+}
+/// Lanes added 8 apart, then 4, 2, 1.
+inline float sum_of_floats(Floats x) noexcept {
+  const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+constexpr std::size_t kSyrkRows = 12, kSyrkVectors = 2;
+
+#include "gemm.inl"
+#include "quantize_rows.inl"
+#include "search.inl"
+#include "syrk.inl"
+
+// ---- tiles ---------------------------------------------------------------------------------------------------------
+
+template <class W>
+struct FloatOp {
+  static constexpr std::size_t kColumns = W::kColumns;
+  static constexpr std::size_t kMaxRows = kColumns == 64 ? 6 : 8;
+  static constexpr std::size_t kBlockRows = kMaxRows;
+  template <std::size_t MR>
+  struct Shape {
+    static constexpr std::size_t kVectors = 2;
+    static constexpr std::size_t kBlocks = MR == 1 ? 4 : MR < 4 || kColumns == 64 ? 2 : 1;
+  };
+  template <std::size_t MR, std::size_t P, std::size_t NV>
+  static void tile(const GemmArgs& g, const Place& at) noexcept {
+    if constexpr (W::kInputs > 2) {
+      tile_grouped<W, MR, P, NV>(g, at);
+    } else {
+      tile_float<W, MR, P, NV>(g, at);
+    }
+  }
+};
+
+template <class D>
+struct Int8Op {
+  static constexpr std::size_t kColumns = D::kColumns;
+  static constexpr std::size_t kMaxRows = kColumns == 64 ? 6 : 8;
+  static constexpr std::size_t kBlockRows = 6;
+  template <std::size_t MR>
+  struct Shape {
+    static constexpr std::size_t kVectors = 2;
+    static constexpr std::size_t kBlocks = MR == 1 ? 4 : MR < 4 || kColumns == 64 ? 2 : 1;
+  };
+  template <std::size_t MR, std::size_t P, std::size_t NV>
+  static void tile(const GemmArgs& g, const Place& at) noexcept {
+    tile_s8<D, MR, P, NV>(g, at);
+  }
+};
+
+}  // namespace
+
+void use_avx512(Kernels& table) noexcept {
+  table.tier = "avx512";
+  table.gemm_f32_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<F32>>(g); };
+  table.gemm_bf16_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<Bf16>>(g); };
+  table.gemm_w8_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W8>>(g); };
+  table.gemm_w4_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W4>>(g); };
+  table.gemm_w8_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW8>>(g); };
+  table.gemm_w4_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW4>>(g); };
+  table.quantize_rows_s8 = &quantize_rows;
+  table.syrk_f32 = &syrk;
+  table.encode_integer = &encode_integer;
+  table.encode_minifloat = &encode_minifloat;
+  table.encode_codebook = &encode_codebook;
+  table.fit_integer = &fit<IntegerFormat>;
+  table.fit_minifloat = &fit<MinifloatFormat>;
+  table.fit_codebook = &fit<CodebookFormat>;
+}
+
+}  // namespace kvant::kernels

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products for any vector width: the loops that every x86 tier shares. Included inside an unnamed namespace of an
+// ISA file, after its vectors (Floats, Words, kLanes, load, fma, …), its decoders (F32, Bf16, W4, W8) and its integer
+// products (DotW4, DotW8).
+//
+// In every weight layout a column is one 32-bit word per step, and a step is a row of words: W::kInputs inputs of
+// W::kColumns columns. So one tile serves all of them: MR rows of activations by P blocks of NV vectors of columns.
+// Its accumulators stay in registers for a whole group; the sums over groups are touched once a group and may spill.
+
+/// Where a tile of outputs begins, and how many bytes ahead of what is read memory should be fetched: even lines of 64
+/// bytes, odd ones.
+struct Place {
+  std::size_t column, row;
+  std::size_t ahead[2];
+};
+
+/// The columns beside each other that one tile computes, and where their weights are.
+template <class W, std::size_t P, std::size_t NV>
+struct Stream {
+  static constexpr std::size_t kWidth = NV * kLanes;
+  const unsigned char* codes[P];  ///< of the first column of each block
+  std::size_t offset[P];          ///< that column's place in its panel
+  std::size_t ahead[2];
+
+  Stream(const GemmArgs& g, const Place& at) noexcept : ahead{at.ahead[0], at.ahead[1]} {
+    for (std::size_t j = 0; j < P; ++j) {
+      const std::size_t first = at.column + j * kWidth;
+      offset[j] = first % W::kColumns;
+      codes[j] = g.weights + first / W::kColumns * g.panel_stride + 4 * offset[j];
+    }
+  }
+  [[gnu::always_inline]] void load_step(Words (&v)[P * NV]) const noexcept {
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < P; ++j) {
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < NV; ++c) v[j * NV + c] = load_words(codes[j] + 4 * kLanes * c);
+#pragma GCC unroll 8
+      for (std::size_t line = 0; line < kWidth / 16; ++line) prefetch(codes[j] + ahead[line % 2] + 64 * line);
+    }
+  }
+  [[gnu::always_inline]] void next_step() noexcept {
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < P; ++j) codes[j] += 4 * W::kColumns;
+  }
+  /// From the end of a group's codes over its record to the next group.
+  [[gnu::always_inline]] void next_group(const GemmArgs& g) noexcept {
+    for (std::size_t j = 0; j < P; ++j) codes[j] += W::kColumns * (g.scales_f32 ? 4 : 2) + (g.has_zeros ? 64 : 0);
+  }
+  [[gnu::always_inline]] void load_scales(const GemmArgs& g, Floats (&scale)[P * NV]) const noexcept {
+    if (g.scales_f32) {
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < P * NV; ++v) scale[v] = load_f32(codes[v / NV] + 4 * kLanes * (v % NV));
+    } else {
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < P * NV; ++v)
+        scale[v] = load_f16(codes[v / NV] - 2 * offset[v / NV] + 2 * kLanes * (v % NV));
+    }
+  }
+  [[gnu::always_inline]] Words zeros(const GemmArgs& g, std::size_t v) const noexcept {
+    const unsigned char* record = codes[v / NV] - 4 * offset[v / NV];
+    return load_u8(record + W::kColumns * (g.scales_f32 ? 4 : 2) + offset[v / NV] + v % NV * kLanes);
+  }
+};
+
+[[gnu::always_inline]] inline std::size_t ceil_div(std::size_t a, std::size_t b) noexcept { return (a + b - 1) / b; }
+
+/// bias of the columns from `column` on; zeros where there is none.
+[[gnu::always_inline]] inline Floats load_bias(const GemmArgs& g, std::size_t column) noexcept {
+  return g.bias != nullptr && column < g.n ? load(g.bias + column, lanes(0, g.n - column)) : zero();
+}
+[[gnu::always_inline]] inline void store_row(const GemmArgs& g, std::size_t row, std::size_t column,
+                                             Floats y) noexcept {
+  if (column < g.n) store(g.y + row * g.ldy + column, y, lanes(0, g.n - column));
+}
+
+// ---- float activations ---------------------------------------------------------------------------------------------
+
+/// part[r][c] += the first `Inputs` inputs of one step, in their order.
+template <std::size_t Inputs, class W, std::size_t MR, std::size_t N>
+[[gnu::always_inline]] inline void multiply(const W& decode, const Words (&v)[N], const float* a, std::size_t lda,
+                                            Floats (&part)[MR][N]) noexcept {
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < Inputs; ++i) {
+    Floats w[N];
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < N; ++c) w[c] = decode.value(v[c], i);
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < MR; ++r) {
+      const Floats x = splat(a[r * lda + i]);
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < N; ++c) part[r][c] = fma(w[c], x, part[r][c]);
+    }
+  }
+}
+
+template <std::size_t MR, std::size_t N>
+[[gnu::always_inline]] inline void clear(Floats (&x)[MR][N]) noexcept {
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < N; ++c) x[r][c] = zero();
+}
+
+template <std::size_t MR, std::size_t P, std::size_t NV>
+[[gnu::always_inline]] inline void store_sums(const GemmArgs& g, const Place& at,
+                                              const Floats (&sum)[MR][P * NV]) noexcept {
+  for (std::size_t c = 0; c < P * NV; ++c) {
+    const std::size_t column = at.column + c * kLanes;
+    const Floats bias = load_bias(g, column);
+    for (std::size_t r = 0; r < MR; ++r) store_row(g, at.row + r, column, add(sum[r][c], bias));
+  }
+}
+
+/// Layouts without groups: one chain from the first input to the last.
+template <class W, std::size_t MR, std::size_t P, std::size_t NV>
+inline void tile_float(const GemmArgs& g, const Place& at) noexcept {
+  Stream<W, P, NV> stream(g, at);
+  const float* a = g.a_f32 + at.row * g.lda;
+  const std::size_t lda = g.lda;
+  const W decode(g);
+  Floats sum[MR][P * NV];
+  clear(sum);
+  Words v[P * NV];
+  for (std::size_t s = 0; s < g.k / W::kInputs; ++s) {
+    stream.load_step(v);
+    multiply<W::kInputs>(decode, v, a, lda, sum);
+    stream.next_step();
+    a += W::kInputs;
+  }
+  if (W::kInputs > 1 && g.k % W::kInputs != 0) {
+    stream.load_step(v);
+    multiply<1>(decode, v, a, lda, sum);
+  }
+  store_sums<MR, P, NV>(g, at, sum);
+}
+
+/// Layouts with groups: a chain per group, then a chain over groups.
+template <class W, std::size_t MR, std::size_t P, std::size_t NV>
+inline void tile_grouped(const GemmArgs& g, const Place& at) noexcept {
+  Stream<W, P, NV> stream(g, at);
+  const float* a = g.a_f32 + at.row * g.lda;
+  const std::size_t lda = g.lda;
+  const std::size_t groups = g.k != 0 ? ceil_div(g.k, g.group) : 0;
+  const W decode(g);
+  Floats sum[MR][P * NV];
+  clear(sum);
+  for (std::size_t index = 0; index < groups; ++index) {
+    const std::size_t left = g.k - index * g.group;
+    Floats part[MR][P * NV];
+    clear(part);
+    for (std::size_t s = ceil_div(left < g.group ? left : g.group, W::kInputs); s != 0; --s) {
+      Words v[P * NV];
+      stream.load_step(v);
+      multiply<W::kInputs>(decode, v, a, lda, part);
+      stream.next_step();
+      a += W::kInputs;
+    }
+    if (g.has_zeros) {
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < P * NV; ++c) {
+        const Floats minus_zero = to_floats(subtract(splat_word(g.zero), stream.zeros(g, c)));
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < MR; ++r)
+          part[r][c] = fma(minus_zero, splat(g.a_sums_f32[(at.row + r) * groups + index]), part[r][c]);
+      }
+    }
+    Floats scale[P * NV];
+    stream.load_scales(g, scale);
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < P * NV; ++c) sum[r][c] = fma(part[r][c], scale[c], sum[r][c]);
+    stream.next_group(g);
+  }
+  store_sums<MR, P, NV>(g, at, sum);
+}
+
+// ---- int8 activations ----------------------------------------------------------------------------------------------
+
+/// `D` says how four codes, less D::kOffset, and four activations are multiplied and added up exactly, in D::Sums that
+/// hold D::kDepth steps at most (0: any number).
+template <class D, std::size_t MR, std::size_t P, std::size_t NV>
+inline void tile_s8(const GemmArgs& g, const Place& at) noexcept {
+  constexpr std::size_t kN = P * NV;
+  Stream<D, P, NV> stream(g, at);
+  const std::int8_t* a = g.a_s8 + at.row * g.lda;
+  const std::size_t lda = g.lda;
+  const std::size_t groups = g.k != 0 ? ceil_div(g.k, g.group) : 0;
+  const std::int32_t* group_sums = g.a_sums_s32 + at.row * groups;
+  const D dot;
+  Floats sum[MR][kN];
+  clear(sum);
+  for (std::size_t index = 0; index < groups; ++index) {
+    const std::size_t left = g.k - index * g.group;
+    Words total[MR][kN];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < MR; ++r) {
+      const std::int32_t s = group_sums[r * groups + index];
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < kN; ++c) total[r][c] = splat_word((D::kOffset - (g.has_zeros ? 0 : g.zero)) * s);
+    }
+    for (std::size_t s = ceil_div(left < g.group ? left : g.group, D::kInputs); s != 0;) {
+      std::size_t depth = D::kDepth != 0 && s > D::kDepth ? D::kDepth : s;
+      s -= depth;
+      typename D::Sums part[MR][kN];
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+        for (std::size_t c = 0; c < kN; ++c) part[r][c] = D::begin(total[r][c]);
+      for (; depth != 0; --depth) {
+        Words v[kN];
+        stream.load_step(v);
+#pragma GCC unroll 2
+        for (std::size_t q = 0; q < D::kInputs / 4; ++q) {
+          typename D::Codes w[kN];
+#pragma GCC unroll 8
+          for (std::size_t c = 0; c < kN; ++c) w[c] = dot.codes(v[c], q);
+#pragma GCC unroll 16
+          for (std::size_t r = 0; r < MR; ++r) {
+            const auto x = dot.activations(a + r * lda + 4 * q);
+#pragma GCC unroll 8
+            for (std::size_t c = 0; c < kN; ++c) part[r][c] = dot.add(part[r][c], w[c], x);
+          }
+        }
+        stream.next_step();
+        a += D::kInputs;
+      }
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+        for (std::size_t c = 0; c < kN; ++c) total[r][c] = dot.end(total[r][c], part[r][c]);
+    }
+    if (g.has_zeros) {
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < kN; ++c) {
+        const Words zeros = stream.zeros(g, c);
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < MR; ++r)
+          total[r][c] = subtract(total[r][c], multiply_words(zeros, splat_word(group_sums[r * groups + index])));
+      }
+    }
+    Floats scale[kN];
+    stream.load_scales(g, scale);
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < kN; ++c) sum[r][c] = fma(to_floats(total[r][c]), scale[c], sum[r][c]);
+    stream.next_group(g);
+  }
+  for (std::size_t c = 0; c < kN; ++c) {
+    const std::size_t column = at.column + c * kLanes;
+    const Floats bias = load_bias(g, column);
+    for (std::size_t r = 0; r < MR; ++r)
+      store_row(g, at.row + r, column, fma(sum[r][c], splat(g.a_scales[at.row + r]), bias));
+  }
+}
+
+// ---- the walk over a matrix ----------------------------------------------------------------------------------------
+
+/// One block of `MR` rows against the columns from at.column to `end`.
+template <class Op, std::size_t MR>
+inline void run_columns(const GemmArgs& g, Place at, std::size_t end) noexcept {
+  using S = typename Op::template Shape<MR>;
+  constexpr std::size_t kWidth = S::kVectors * kLanes;
+  std::size_t blocks = ceil_div(end - at.column, kWidth);
+  for (; blocks >= S::kBlocks; blocks -= S::kBlocks, at.column += kWidth * S::kBlocks)
+    Op::template tile<MR, S::kBlocks, S::kVectors>(g, at);
+  for (; blocks != 0; --blocks, at.column += kWidth) Op::template tile<MR, 1, S::kVectors>(g, at);
+}
+
+template <class Op, std::size_t MR = Op::kMaxRows>
+inline void run_rows(const GemmArgs& g, std::size_t rows, const Place& at, std::size_t end) noexcept {
+  if (rows == MR) {
+    run_columns<Op, MR>(g, at, end);
+  } else if constexpr (MR > 1) {
+    run_rows<Op, MR - 1>(g, rows, at, end);
+  }
+}
+
+/// Up to kMaxRows rows are one block, so that weights are read once. More are cut into blocks of at most kBlockRows and
+/// almost equal size, so that none is left to be done alone; then columns are cut into runs whose weights stay in the
+/// second-level cache, and the first two blocks of rows fetch half of the next run each.
+template <class Op>
+inline void run(const GemmArgs& g) noexcept {
+  constexpr std::size_t kCache = std::size_t{256} << 10;
+  constexpr std::size_t kColumns = Op::kColumns;
+  const std::size_t first = g.panel_begin * kColumns;
+  const std::size_t last = g.panel_end * kColumns < g.n ? g.panel_end * kColumns : g.n;
+  if (g.m == 0 || first >= last) return;
+  const std::size_t blocks = g.m <= Op::kMaxRows ? 1 : ceil_div(g.m, Op::kBlockRows);
+  const std::size_t all = g.panel_end - g.panel_begin;
+  const std::size_t fitting = kCache / (g.panel_stride + 1);
+  const std::size_t panels = blocks == 1 ? all : fitting != 0 ? fitting : 1;
+  const std::size_t run_bytes = panels * g.panel_stride;
+  const bool fetch_next = blocks > 1 && run_bytes < 3 * kCache / 2;
+  for (std::size_t column = first; column < last; column += panels * kColumns) {
+    const std::size_t end = last - column < panels * kColumns ? last : column + panels * kColumns;
+    std::size_t row = 0;
+    for (std::size_t block = 0; block < blocks; ++block) {
+      const std::size_t rows = (g.m - row) / (blocks - block);
+      const std::size_t even = block == 0 && fetch_next ? run_bytes : kPrefetch;
+      const std::size_t odd = block == 1 && fetch_next ? run_bytes : kPrefetch;
+      run_rows<Op>(g, rows, Place{column, row, {even, odd}}, end);
+      row += rows;
+    }
+  }
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of kernel slots, for everything that goes over all of them: conformance tests, benchmarks, `kvant doctor`.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <variant>
+
+#include "kvant/kernels/kernels.hpp"
+
+namespace kvant::kernels {
+
+enum class WeightLayout : std::uint8_t { none, f32, bf16, w8, w4 };
+enum class Activations : std::uint8_t { none, f32, s8 };
+
+/// One slot: its name, what it reads, and which member of `Kernels` it is.
+struct Op {
+  using Slot = std::variant<Gemm Kernels::*, Gather Kernels::*, decltype(&Kernels::quantize_rows_s8),
+                            decltype(&Kernels::syrk_f32)>;
+  std::string_view name;
+  WeightLayout weights;
+  Activations activations;
+  Slot slot;
+};
+
+inline constexpr std::array kOps{
+    Op{"gemm_f32_f32", WeightLayout::f32, Activations::f32, &Kernels::gemm_f32_f32},
+    Op{"gemm_bf16_f32", WeightLayout::bf16, Activations::f32, &Kernels::gemm_bf16_f32},
+    Op{"gemm_w8_f32", WeightLayout::w8, Activations::f32, &Kernels::gemm_w8_f32},
+    Op{"gemm_w4_f32", WeightLayout::w4, Activations::f32, &Kernels::gemm_w4_f32},
+    Op{"gemm_w8_s8", WeightLayout::w8, Activations::s8, &Kernels::gemm_w8_s8},
+    Op{"gemm_w4_s8", WeightLayout::w4, Activations::s8, &Kernels::gemm_w4_s8},
+    Op{"gather_f32", WeightLayout::f32, Activations::none, &Kernels::gather_f32},
+    Op{"gather_bf16", WeightLayout::bf16, Activations::none, &Kernels::gather_bf16},
+    Op{"gather_w8", WeightLayout::w8, Activations::none, &Kernels::gather_w8},
+    Op{"gather_w4", WeightLayout::w4, Activations::none, &Kernels::gather_w4},
+    Op{"quantize_rows_s8", WeightLayout::none, Activations::f32, &Kernels::quantize_rows_s8},
+    Op{"syrk_f32", WeightLayout::none, Activations::f32, &Kernels::syrk_f32},
+};
+
+}  // namespace kvant::kernels

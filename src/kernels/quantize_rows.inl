@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dynamic activation quantization for any vector width. Included as gemm.inl is.
+
+/// The largest finite magnitude among k numbers.
+inline float largest_magnitude(const float* x, std::size_t k) noexcept {
+  Words most = splat_word(0);
+  for (std::size_t i = 0; i < k; i += kLanes) {
+    const Floats v = k - i < kLanes ? load(x + i, lanes(0, k - i)) : load(x + i);
+    most = larger(most, finite_magnitude(v));
+  }
+  return largest_lane(most);
+}
+
+inline void quantize_rows(const QuantizeRowsArgs& g) noexcept {
+  const std::size_t group = g.group != 0 ? g.group : g.k;
+  const std::size_t groups = g.k != 0 ? ceil_div(g.k, group) : 0;
+  for (std::size_t row = 0; row < g.rows; ++row) {
+    const float* x = g.x + row * g.ldx;
+    std::int8_t* q = g.q + row * g.ldq;
+    const float amax = largest_magnitude(x, g.k);
+    const float inverse = 127.0f / amax;
+    const bool usable = inverse <= 0x1.fffffep127f;
+    g.scales[row] = usable ? amax / 127.0f : 0.0f;
+    const Floats factor = splat(usable ? inverse : 0.0f);
+    std::size_t k = 0;
+    for (std::size_t index = 0; index < groups; ++index) {
+      const std::size_t end = g.k - k < group ? g.k : k + group;
+      Words sum = splat_word(0);
+      while (k < end) {
+        const std::size_t count = end - k < kLanes ? end - k : kLanes;
+        const Floats v = count < kLanes ? load(x + k, lanes(0, count)) : load(x + k);
+        const Words code = round_to_int8(v, factor);
+        sum = add_words(sum, code);
+        store_bytes(q + k, code, count);
+        k += count;
+      }
+      if (g.group != 0) g.sums[row * groups + index] = sum_of_lanes(sum);
+    }
+    for (; k % 8 != 0; ++k) q[k] = 0;
+  }
+}

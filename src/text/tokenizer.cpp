@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/text/tokenizer.hpp"
+
+#include <algorithm>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "added_tokens.hpp"
+#include "bpe.hpp"
+#include "decoder.hpp"
+#include "json_node.hpp"
+#include "kvant/io/input_file.hpp"
+#include "kvant/io/json.hpp"
+#include "kvant/io/utf8.hpp"
+#include "normalizer.hpp"
+#include "post_processor.hpp"
+#include "pre_tokenizer.hpp"
+
+namespace kvant::text {
+
+namespace {
+
+/// Room for the largest vocabularies in use (262144 tokens, 600000 merges as pairs).
+constexpr io::JsonLimits kTokenizerLimits{std::size_t{128} << 20, std::size_t{1} << 22, 16};
+constexpr io::JsonLimits kConfigLimits{std::size_t{4} << 20, std::size_t{1} << 16, 16};
+
+/// Runs `body` for a caller who is promised a Result. The error itself allocates nothing: its text is short.
+template <class Body>
+auto guarded(Body body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::out_of_memory, "memory ran out");
+  } catch (const std::length_error&) {
+    return fail(ErrorCode::out_of_memory, "memory ran out");
+  }
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  Bpe bpe;
+  AddedTokens added;
+  PostProcessor post_processor;
+  Decoder decoder;
+  std::optional<std::int32_t> bos;
+  std::optional<std::int32_t> eos;
+
+  static Result<std::shared_ptr<Impl>> from_json(std::string_view text, const Where& where);
+  Status configure(const JsonNode& config);
+  Result<std::optional<std::int32_t>> named_token(const JsonNode& config, std::string_view key) const;
+
+  std::optional<std::int32_t> id_of(std::string_view token) const noexcept;
+  std::optional<std::string_view> token_of(std::int32_t id) const noexcept;
+
+  Status encode(std::string_view text, std::vector<std::int32_t>& ids) const;
+  Status encode_normalized(std::string_view text, Bpe::Encoder& encoder, std::vector<std::int32_t>& ids) const;
+};
+
+Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_view text, const Where& where) {
+  const auto json = io::parse_json(text, kTokenizerLimits, where);
+  if (!json) return propagate(json);
+  const JsonNode root(*json, where);
+  if (auto ok = root.only({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                           "post_processor", "decoder", "model"});
+      !ok)
+    return propagate(ok);
+  if (const auto version = root.find("version")) {
+    const auto value = version->text();
+    if (!value) return propagate(value);
+    if (*value != "1.0") return version->unsupported(*value, "kvant reads version 1.0");
+  }
+  for (const std::string_view key : {"truncation", "padding"})
+    if (const auto node = root.find(key))
+      return node->error(ErrorCode::unsupported, "is not supported; set it to null");
+
+  auto impl = std::make_shared<Impl>();
+  auto bpe = root.at("model").and_then(Bpe::from_json);
+  if (!bpe) return propagate(bpe);
+  impl->bpe = *std::move(bpe);
+  auto normalizer = Normalizer::from_json(root.find("normalizer"));
+  if (!normalizer) return propagate(normalizer);
+  impl->normalizer = *std::move(normalizer);
+  auto added = AddedTokens::from_json(root.find("added_tokens"), impl->bpe.vocabulary(), impl->normalizer);
+  if (!added) return propagate(added);
+  impl->added = *std::move(added);
+  auto pre_tokenizer = PreTokenizer::from_json(root.find("pre_tokenizer"));
+  if (!pre_tokenizer) return propagate(pre_tokenizer);
+  impl->pre_tokenizer = *std::move(pre_tokenizer);
+  auto post_processor = PostProcessor::from_json(root.find("post_processor"),
+                                                 [&](std::int32_t id) { return impl->token_of(id).has_value(); });
+  if (!post_processor) return propagate(post_processor);
+  impl->post_processor = *std::move(post_processor);
+  auto decoder = Decoder::from_json(root.find("decoder"));
+  if (!decoder) return propagate(decoder);
+  impl->decoder = *std::move(decoder);
+
+  if (impl->post_processor.prefix.size() == 1) impl->bos = impl->post_processor.prefix.front();
+  if (impl->post_processor.suffix.size() == 1) impl->eos = impl->post_processor.suffix.front();
+  return impl;
+}
+
+/// Takes over what tokenizer_config.json says about the begin and the end of a text.
+Status Tokenizer::Impl::configure(const JsonNode& config) {
+  if (auto ok = config.object(); !ok) return ok;
+  const auto apply = [&](std::string_view key, std::string_view add_key, std::optional<std::int32_t>& id,
+                         std::vector<std::int32_t>& affix) -> Status {
+    const auto named = named_token(config, key);
+    if (!named) return propagate(named);
+    if (*named) id = *named;
+    const auto node = config.find(add_key);
+    if (!node) return {};
+    const auto add = node->flag();
+    if (!add) return propagate(add);
+    if (*add && !*named)
+      return node->error(ErrorCode::bad_tokenizer, "is true, but \"" + std::string(key) + "\" names no token");
+    affix.clear();
+    if (*add) affix.push_back(**named);
+    return {};
+  };
+  if (auto ok = apply("bos_token", "add_bos_token", bos, post_processor.prefix); !ok) return ok;
+  return apply("eos_token", "add_eos_token", eos, post_processor.suffix);
+}
+
+/// The id of the token that a key names, as a string or as {"content": "..."}.
+Result<std::optional<std::int32_t>> Tokenizer::Impl::named_token(const JsonNode& config, std::string_view key) const {
+  const auto node = config.find(key);
+  if (!node) return std::nullopt;
+  const auto content = node->json().is_object() ? node->text("content") : node->text();
+  if (!content) return propagate(content);
+  return id_of(*content);
+}
+
+std::optional<std::int32_t> Tokenizer::Impl::id_of(std::string_view token) const noexcept {
+  if (const AddedToken* found = added.find(token)) return found->id;
+  const Vocabulary& vocabulary = bpe.vocabulary();
+  if (const auto place = vocabulary.place(token)) return vocabulary.id(*place);
+  return std::nullopt;
+}
+
+std::optional<std::string_view> Tokenizer::Impl::token_of(std::int32_t id) const noexcept {
+  if (const AddedToken* found = added.find(id)) return found->content;
+  const Vocabulary& vocabulary = bpe.vocabulary();
+  if (const auto place = vocabulary.place(id)) return vocabulary.token(*place);
+  return std::nullopt;
+}
+
+Status Tokenizer::Impl::encode(std::string_view text, std::vector<std::int32_t>& ids) const {
+  Bpe::Encoder encoder(bpe);
+  const auto segments = added.split(text, false);
+  if (!segments) return propagate(segments);
+  for (const auto& [range, id] : *segments) {
+    if (id) {
+      ids.push_back(*id);
+      continue;
+    }
+    const auto normalized = normalizer.apply(text.substr(range.begin, range.end - range.begin));
+    if (!normalized) return propagate(normalized);
+    if (auto ok = encode_normalized(*normalized, encoder, ids); !ok) return ok;
+  }
+  return {};
+}
+
+Status Tokenizer::Impl::encode_normalized(std::string_view text, Bpe::Encoder& encoder,
+                                          std::vector<std::int32_t>& ids) const {
+  const auto segments = added.split(text, true);
+  if (!segments) return propagate(segments);
+  for (const auto& [range, id] : *segments) {
+    if (id) {
+      ids.push_back(*id);
+      continue;
+    }
+    const auto words = pre_tokenizer.apply(std::string(text.substr(range.begin, range.end - range.begin)));
+    if (!words) return propagate(words);
+    for (const auto& [begin, end] : words->ranges)
+      if (auto ok = encoder.append(std::string_view(words->text).substr(begin, end - begin), ids); !ok) return ok;
+  }
+  return {};
+}
+
+Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, Where where) {
+  return guarded([&]() -> Result<Tokenizer> {
+    auto impl = Impl::from_json(tokenizer_json, where);
+    if (!impl) return propagate(impl);
+    return Tokenizer(*std::move(impl));
+  });
+}
+
+Result<Tokenizer> Tokenizer::load(const std::filesystem::path& folder_or_file) {
+  return guarded([&]() -> Result<Tokenizer> {
+    std::error_code ignored;  // what is wrong with the path, opening it will tell
+    const bool folder = std::filesystem::is_directory(folder_or_file, ignored);
+    const auto path = folder ? folder_or_file / "tokenizer.json" : folder_or_file;
+    const auto text = io::read_text_file(path, kTokenizerLimits.max_bytes);
+    if (!text) return propagate(text);
+    auto impl = Impl::from_json(*text, io::where_of(path));
+    if (!impl) return propagate(impl);
+    const auto config_path = path.parent_path() / "tokenizer_config.json";
+    if (std::filesystem::exists(config_path, ignored)) {
+      const auto config = io::read_json_file(config_path, kConfigLimits);
+      if (!config) return propagate(config);
+      const Where where = io::where_of(config_path);
+      if (auto ok = (*impl)->configure(JsonNode(*config, where)); !ok) return propagate(ok);
+    }
+    return Tokenizer(*std::move(impl));
+  });
+}
+
+Result<std::vector<std::int32_t>> Tokenizer::encode(std::string_view utf8, EncodeOptions options) const {
+  if (utf8.size() > kMaxTextBytes)
+    return fail(ErrorCode::limit, "a text of " + std::to_string(utf8.size()) + " bytes; at most " +
+                                      std::to_string(kMaxTextBytes) + " are encoded at once");
+  if (const auto bad = io::find_invalid_utf8(utf8))
+    return fail(ErrorCode::bad_utf8, "the text is not valid UTF-8", Where{{}, {}, *bad});
+  return guarded([&]() -> Result<std::vector<std::int32_t>> {
+    const auto& [prefix, suffix] = impl_->post_processor;
+    std::vector<std::int32_t> ids;
+    if (options.add_special_tokens) ids = prefix;
+    if (auto ok = impl_->encode(utf8, ids); !ok) return propagate(ok);
+    if (options.add_special_tokens) ids.insert(ids.end(), suffix.begin(), suffix.end());
+    return ids;
+  });
+}
+
+std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  const Vocabulary& vocabulary = impl_->bpe.vocabulary();
+  for (const std::int32_t id : ids) {
+    if (const AddedToken* added = impl_->added.find(id)) {
+      if (!added->special || !skip_special) tokens.push_back(added->pattern);
+    } else if (const auto place = vocabulary.place(id)) {
+      tokens.emplace_back(vocabulary.token(*place));
+    }
+  }
+  return impl_->decoder.apply(std::move(tokens));
+}
+
+std::size_t Tokenizer::vocabulary_size() const noexcept {
+  const Vocabulary& vocabulary = impl_->bpe.vocabulary();
+  const auto last = static_cast<Place>(vocabulary.size() - 1);
+  return std::max(static_cast<std::size_t>(vocabulary.id(last)) + 1, impl_->added.id_end());
+}
+
+std::optional<std::int32_t> Tokenizer::bos_id() const noexcept { return impl_->bos; }
+std::optional<std::int32_t> Tokenizer::eos_id() const noexcept { return impl_->eos; }
+
+std::optional<std::int32_t> Tokenizer::token_to_id(std::string_view token) const noexcept {
+  return impl_->id_of(token);
+}
+
+std::optional<std::string_view> Tokenizer::id_to_token(std::int32_t id) const noexcept { return impl_->token_of(id); }
+
+}  // namespace kvant::text

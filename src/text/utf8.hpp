@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walking over UTF-8 that has been validated (kvant/io/utf8.hpp), and mending what has not.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace kvant::text {
+
+/// Bytes of the character that starts with `lead`, in valid UTF-8.
+[[nodiscard]] constexpr std::size_t char_length(char lead) noexcept {
+  const auto byte = static_cast<unsigned char>(lead);
+  return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+}
+
+/// The code point at `pos` of valid UTF-8.
+[[nodiscard]] constexpr char32_t char_at(std::string_view text, std::size_t pos) noexcept {
+  const std::size_t length = char_length(text[pos]);
+  const auto lead = static_cast<unsigned char>(text[pos]);
+  char32_t code = length == 1 ? lead : lead & (0x7FU >> length);
+  for (std::size_t i = 1; i < length; ++i) code = (code << 6) | (static_cast<unsigned char>(text[pos + i]) & 0x3FU);
+  return code;
+}
+
+/// Where the character that ends before `end` > 0 begins, in valid UTF-8.
+[[nodiscard]] constexpr std::size_t char_before(std::string_view text, std::size_t end) noexcept {
+  do --end;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U);
+  return end;
+}
+
+/// Appends `code`, a Unicode scalar value.
+inline void append_utf8(std::string& text, char32_t code) {
+  const auto put = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };
+  const auto tail = [&](unsigned shift) { put(0x80U | ((code >> shift) & 0x3FU)); };
+  if (code < 0x80) {
+    put(code);
+  } else if (code < 0x800) {
+    put(0xC0U | (code >> 6));
+    tail(0);
+  } else if (code < 0x10000) {
+    put(0xE0U | (code >> 12));
+    tail(6);
+    tail(0);
+  } else {
+    put(0xF0U | (code >> 18));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+}
+
+inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
+
+/// `bytes` with every maximal part that begins no well-formed character replaced by one U+FFFD (Unicode 3.9, D93b).
+[[nodiscard]] std::string lossy_utf8(std::string_view bytes);
+
+/// White_Space of Unicode, a closed set.
+[[nodiscard]] constexpr bool is_white_space(char32_t c) noexcept {
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+}  // namespace kvant::text

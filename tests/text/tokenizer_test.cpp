@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/text/tokenizer.hpp"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "tokenizer_json.hpp"
+
+namespace kvant::text {
+namespace {
+
+using test::added_token;
+using test::code_of;
+using test::make;
+using test::Parts;
+using Ids = std::vector<std::int32_t>;
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "kvant-text-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    path_ = name;
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  void write(std::string_view name, std::string_view bytes) const {
+    std::ofstream(path_ / name, std::ios::binary) << bytes;
+  }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+Ids ids_of(const Tokenizer& tokenizer, std::string_view text) {
+  const auto ids = tokenizer.encode(text);
+  EXPECT_TRUE(ids) << describe(ids.error());
+  return ids.value_or(Ids{-1});
+}
+
+Tokenizer load_tiny() {
+  auto tokenizer = Tokenizer::load(std::filesystem::path(KVANT_SOURCE_DIR) / "models/tiny");
+  EXPECT_TRUE(tokenizer) << describe(tokenizer.error());
+  return *tokenizer;
+}
+
+double seconds_to_encode(const Tokenizer& tokenizer, std::string_view text) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto ids = tokenizer.encode(text);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  EXPECT_TRUE(ids && !ids->empty());
+  return took.count();
+}
+
+TEST(Tokenizer, MergesTheEarliestRuleFirstAndTheLeftmostPairOfEqualRules) {
+  const auto tokenizer = make({.vocab = R"({"a":0,"b":1,"aa":2,"ab":3})", .merges = R"(["a a", "a b"])"});
+  ASSERT_TRUE(tokenizer);
+  EXPECT_EQ(ids_of(*tokenizer, "aaab"), (Ids{2, 3}));
+  EXPECT_EQ(ids_of(*tokenizer, "aab"), (Ids{2, 1}));
+  EXPECT_EQ(ids_of(*tokenizer, "aaa"), (Ids{2, 0}));
+}
+
+TEST(Tokenizer, ReadsMergesAsTextAndAsPairs) {
+  for (const char* merges : {R"(["a b"])", R"([["a","b"]])"}) {
+    const auto tokenizer = make({.vocab = R"({"a":0,"b":1,"ab":2})", .merges = merges});
+    ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+    EXPECT_EQ(ids_of(*tokenizer, "abab"), (Ids{2, 2}));
+  }
+}
+
+TEST(Tokenizer, KeepsTheIdsOfASparseVocabulary) {
+  const auto tokenizer = make({.vocab = R"({"a":7,"b":2147483647,"ab":1000000})", .merges = R"(["a b"])"});
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(ids_of(*tokenizer, "abba"), (Ids{1000000, 2147483647, 7}));
+  EXPECT_EQ(tokenizer->vocabulary_size(), std::size_t{1} << 31);
+  EXPECT_EQ(tokenizer->id_to_token(1000000), "ab");
+  EXPECT_EQ(tokenizer->id_to_token(8), std::nullopt);
+  EXPECT_EQ(tokenizer->id_to_token(-1), std::nullopt);
+  EXPECT_EQ(tokenizer->decode(Ids{-1, 7, 8, 1000000, 2147483646}), "a ab");
+}
+
+TEST(Tokenizer, RefusesTextThatIsNotUtf8AndSaysWhere) {
+  const Tokenizer tokenizer = load_tiny();
+  for (const auto& [text, offset] : {std::pair("ab\xff", 2U), std::pair("\xc3", 0U), std::pair("a\xed\xa0\x80", 1U),
+                                     std::pair("\xf4\x90\x80\x80", 0U), std::pair("\xe4\xb8\xad\xc0\xaf", 3U)}) {
+    const auto ids = tokenizer.encode(text);
+    ASSERT_FALSE(ids);
+    EXPECT_EQ(ids.error().code, ErrorCode::bad_utf8);
+    EXPECT_EQ(ids.error().where.offset, offset);
+  }
+}
+
+TEST(Tokenizer, ByteLevelTextSurvivesTheRoundTrip) {
+  const Tokenizer tokenizer = load_tiny();
+  for (const std::string_view text :
+       {"", " ", "Once upon a time", "\r\n\t x", "caf\u00e9 \u4e2d\u6587 \U0001f600", "\x01\x7f"})
+    EXPECT_EQ(tokenizer.decode(ids_of(tokenizer, text)), text);
+}
+
+TEST(Tokenizer, DecodesHalfACharacterToOneReplacementCharacter) {
+  const Tokenizer tokenizer = load_tiny();
+  const auto lead = tokenizer.token_to_id("\u00e4");  // the byte E4
+  const auto tail = tokenizer.token_to_id("\u00b8");  // the byte B8
+  ASSERT_TRUE(lead && tail);
+  EXPECT_EQ(tokenizer.decode(Ids{*lead, *tail}), "\ufffd");  // E4 B8: two thirds of a character
+  EXPECT_EQ(tokenizer.decode(Ids{*lead, *lead}), "\ufffd\ufffd");
+  EXPECT_EQ(tokenizer.decode(Ids{*tail, *tail}), "\ufffd\ufffd");
+}
+
+TEST(Tokenizer, NamesBeginAndEndOfTextFromTokenizerConfig) {
+  const Folder folder;
+  const std::string vocab = R"({"a":0,"<s>":1,"</s>":2})";
+  const std::string added = "[" + added_token(1, "<s>", "special") + "," + added_token(2, "</s>", "special") + "]";
+  folder.write("tokenizer.json", test::tokenizer_json({.vocab = vocab, .added_tokens = added}));
+  const auto load = [&](std::string_view config) {
+    folder.write("tokenizer_config.json", config);
+    return Tokenizer::load(folder.path());
+  };
+  auto tokenizer = load(R"({"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}})");
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(tokenizer->bos_id(), 1);
+  EXPECT_EQ(tokenizer->eos_id(), 2);
+  EXPECT_EQ(ids_of(*tokenizer, "a"), (Ids{0}));
+
+  tokenizer = load(R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true, "add_eos_token": true})");
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(ids_of(*tokenizer, "a"), (Ids{1, 0, 2}));
+  EXPECT_EQ(tokenizer->encode("a", {.add_special_tokens = false}), (Ids{0}));
+
+  EXPECT_EQ(code_of(load(R"({"bos_token": "<x>", "add_bos_token": true})")), "bad_tokenizer");
+  EXPECT_EQ(code_of(load(R"({"add_bos_token": 1})")), "bad_tokenizer");
+  EXPECT_EQ(code_of(load("[]")), "bad_tokenizer");
+  EXPECT_EQ(code_of(load("{")), "bad_json");
+}
+
+TEST(Tokenizer, LetsAddBosTokenOverruleThePostProcessor) {
+  const Folder folder;
+  folder.write("tokenizer.json", test::tokenizer_json({.vocab = R"({"a":0,"<s>":1})", .post_processor = R"({
+    "type": "TemplateProcessing", "pair": [],
+    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}})"}));
+  auto tokenizer = Tokenizer::load(folder.path() / "tokenizer.json");
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(tokenizer->bos_id(), 1);
+  EXPECT_EQ(tokenizer->eos_id(), std::nullopt);
+  EXPECT_EQ(ids_of(*tokenizer, "a"), (Ids{1, 0}));
+  for (const auto& [config, expected] : {std::pair(R"({"bos_token": "<s>", "add_bos_token": false})", Ids{0}),
+                                         std::pair(R"({"bos_token": "<s>", "add_bos_token": true})", Ids{1, 0}),
+                                         std::pair(R"({"bos_token": "<s>", "add_bos_token": null})", Ids{1, 0})}) {
+    folder.write("tokenizer_config.json", config);
+    tokenizer = Tokenizer::load(folder.path());
+    ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+    EXPECT_EQ(ids_of(*tokenizer, "a"), expected) << config;
+  }
+}
+
+TEST(Tokenizer, SaysWhichFileIsMissing) {
+  const Folder folder;
+  const auto tokenizer = Tokenizer::load(folder.path());
+  ASSERT_FALSE(tokenizer);
+  EXPECT_EQ(tokenizer.error().code, ErrorCode::not_found);
+  EXPECT_NE(describe(tokenizer.error()).find("tokenizer.json"), std::string::npos);
+  EXPECT_EQ(code_of(Tokenizer::load("/nonexistent/tokenizer.json")), "not_found");
+}
+
+TEST(Tokenizer, ErrorsNameTheSource) {
+  const auto tokenizer = Tokenizer::from_json("{}", Where{"some/tokenizer.json", {}, {}});
+  ASSERT_FALSE(tokenizer);
+  EXPECT_EQ(tokenizer.error().where.file, "some/tokenizer.json");
+}
+
+TEST(Tokenizer, AlwaysSkipsSpecialTokens) {
+  // `tokenizers` 0.23 shows a special token whose normalized form differs from its text; earlier versions skip it.
+  const auto tokenizer = make({.vocab = R"({"a":0,"</s>":1})",
+                               .added_tokens = "[" + added_token(1, "</s>", "special normalized") + "]",
+                               .normalizer = R"({"type": "Prepend", "prepend": "_"})",
+                               .decoder = R"({"type": "Fuse"})"});
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(tokenizer->decode(Ids{0, 1, 0}), "aa");
+  EXPECT_EQ(tokenizer->decode(Ids{0, 1, 0}, false), "a_</s>a");
+}
+
+TEST(Tokenizer, SkipsCharactersThatNothingSpells) {
+  const auto tokenizer = make({.vocab = R"({"a":0})"});
+  ASSERT_TRUE(tokenizer);
+  EXPECT_EQ(ids_of(*tokenizer, "xay"), (Ids{0}));
+}
+
+TEST(Tokenizer, SaysThatTheUnknownTokenIsMissingOnlyWhenItIsNeeded) {
+  const auto tokenizer = make({.vocab = R"({"a":0})", .model = R"(, "unk_token": "<unk>")"});
+  ASSERT_TRUE(tokenizer);
+  EXPECT_EQ(ids_of(*tokenizer, "a"), (Ids{0}));
+  EXPECT_EQ(code_of(tokenizer->encode("ab")), "bad_tokenizer");
+}
+
+TEST(Tokenizer, WhiteSpaceOfPatternsIsThatOfUnicodeWithoutTheMongolianVowelSeparator) {
+  const auto tokenizer = make({.vocab = "{\"a\":0,\"\u180e\":1,\"\u2003\":2}", .pre_tokenizer = R"({"type": "Split",
+    "pattern": {"Regex": "\\s"}, "behavior": "Removed", "invert": false})"});
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(ids_of(*tokenizer, "a\u180ea\u2003a"), (Ids{0, 1, 0, 0}));
+}
+
+TEST(Tokenizer, EncodesInManyThreadsAtOnce) {
+  const Tokenizer tokenizer = load_tiny();
+  const std::string text = "The quick brown fox, 1234 times: caf\u00e9!\n";
+  const Ids expected = ids_of(tokenizer, text);
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> threads;
+  for (int& count : wrong)
+    threads.emplace_back([&tokenizer, &text, &expected, &count] {
+      for (int i = 0; i < 200; ++i)
+        if (tokenizer.encode(text) != expected || tokenizer.decode(expected) != text) ++count;
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4, 0));
+}
+
+TEST(Tokenizer, EncodesAMegabyteWithoutSpacesInLinearithmicTime) {
+  const Tokenizer tokenizer = load_tiny();
+  std::string word;
+  for (unsigned i = 0; word.size() < (1U << 20); ++i) word.push_back(static_cast<char>('a' + (i * 7919 >> 3) % 26));
+  // A quadratic algorithm takes minutes; the bound leaves room for sanitizers and slow machines.
+  EXPECT_LT(seconds_to_encode(tokenizer, word), 20.0);
+  EXPECT_LT(seconds_to_encode(tokenizer, std::string(1U << 20, 'a')), 20.0);
+  EXPECT_LT(seconds_to_encode(tokenizer, std::string(1U << 20, ' ')), 20.0);
+  EXPECT_LT(seconds_to_encode(tokenizer, std::string(1U << 20, '\n')), 20.0);
+}
+
+TEST(Tokenizer, GivesUpOnExponentialPatterns) {
+  const auto tokenizer = make({.vocab = R"({"a":0,"b":1})", .pre_tokenizer = R"({"type": "Split",
+    "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": false})"});
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  const auto start = std::chrono::steady_clock::now();
+  const auto ids = tokenizer->encode(std::string(64, 'a') + "b");
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  ASSERT_FALSE(ids);
+  EXPECT_EQ(ids.error().code, ErrorCode::bad_pattern);
+  EXPECT_LT(took.count(), 10.0);
+  EXPECT_EQ(ids_of(*tokenizer, "aaa"), (Ids{0, 0, 0}));
+}
+
+}  // namespace
+}  // namespace kvant::text

@@ -127,7 +127,7 @@ Result<MatrixShape> shape_of(const Checkpoint& checkpoint, const std::string& na
     return propagate(read);
   // A row takes at least one bit a code, so a shape beyond the file's own size is a lie.
   const CheckpointTensor* codes = checkpoint.find(name + "_packed");
-  if (codes == nullptr || (dims[1] != 0 && dims[0] > codes->bytes) || dims[1] / 8 > codes->bytes)
+  if (codes == nullptr || (dims[1] != 0 && dims[0] > codes->bytes) || (dims[0] != 0 && dims[1] / 8 > codes->bytes))
     return fail(ErrorCode::bad_metadata, "does not fit " + name + "_packed", {where.file, name + "_shape", {}});
   return MatrixShape{dims[0], dims[1]};
 }

@@ -185,6 +185,7 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   using Kind = Granularity::Kind;
   const Kind kind = s.granularity.kind();
   if (!w.name.ends_with(".weight")) return "the tensor's name does not end in .weight";
+  if (w.rows == 0 || w.cols == 0) return "it has no elements";
   if (s.scale_type != format_id<fp16> && s.scale_type != format_id<bf16> && s.scale_type != format_id<fp32>)
     return "its scales are " + std::string(format_info(s.scale_type).name);
   if (s.symmetry == Symmetry::full) return "its scales are signed (-full)";

@@ -190,6 +190,48 @@ struct DotW8 {
   }
 };
 
+// ---- encoding and fitting ------------------------------------------------------------------------------------------
+
+inline Floats subtract(Floats a, Floats b) noexcept { return _mm256_sub_ps(a, b); }
+inline Floats multiply(Floats a, Floats b) noexcept { return _mm256_mul_ps(a, b); }
+inline Floats divide(Floats a, Floats b) noexcept { return _mm256_div_ps(a, b); }
+inline Floats larger(Floats a, Floats b) noexcept { return _mm256_max_ps(a, b); }
+inline Floats smaller(Floats a, Floats b) noexcept { return _mm256_min_ps(a, b); }
+inline Floats round_even(Floats x) noexcept {
+  return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline Words smaller(Words a, Words b) noexcept { return _mm256_min_epi32(a, b); }
+inline Words to_words(Floats x) noexcept { return _mm256_cvtps_epi32(x); }
+inline Words to_bits(Floats x) noexcept { return _mm256_castps_si256(x); }
+inline Words and_words(Words a, Words b) noexcept { return _mm256_and_si256(a, b); }
+inline Words or_words(Words a, Words b) noexcept { return _mm256_or_si256(a, b); }
+inline Lanes greater(Words a, Words b) noexcept { return _mm256_cmpgt_epi32(a, b); }
+inline Lanes ordered(Floats x) noexcept { return to_bits(_mm256_cmp_ps(x, x, _CMP_ORD_Q)); }
+inline bool any_unordered(Floats x) noexcept { return _mm256_movemask_ps(from_bits(ordered(x))) != 0xff; }
+inline Lanes both(Lanes a, Lanes b) noexcept { return and_words(a, b); }
+inline Words select(Lanes which, Words yes, Words no) noexcept { return _mm256_blendv_epi8(no, yes, which); }
+inline Floats select(Lanes which, Floats yes, Floats no) noexcept {
+  return _mm256_blendv_ps(no, yes, from_bits(which));
+}
+inline Words keep(Lanes which, Words x) noexcept { return and_words(which, x); }
+inline Words count_up(Words count, Lanes which) noexcept { return subtract(count, which); }
+/// values[index] for indices below `count`.
+inline Floats look_up(const float* values, std::uint32_t, Words index) noexcept {
+  return _mm256_i32gather_ps(values, index, 4);
+}
+/// The low byte of each word, all of which are below 256.
+inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {
+  const __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  const __m128i bytes = _mm_packus_epi16(half, half);
+  __builtin_memcpy(p, &bytes, count);
+}
+/// Lanes added 4 apart, then 2, 1.
+inline float sum_of_floats(Floats x) noexcept {
+  const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+
 constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
 
 #include "gemm.inl"

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The AVX-512 tier: vectors of 16 columns, and int8 products by VNNI.
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own undefined vectors (PR 105593)
+// GCC 12 warns about its own undefined vectors (bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 

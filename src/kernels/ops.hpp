@@ -16,8 +16,9 @@ enum class Activations : std::uint8_t { none, f32, s8 };
 
 /// One slot: its name, what it reads, and which member of `Kernels` it is.
 struct Op {
-  using Slot = std::variant<Gemm Kernels::*, Gather Kernels::*, decltype(&Kernels::quantize_rows_s8),
-                            decltype(&Kernels::syrk_f32)>;
+  using Slot =
+      std::variant<Gemm Kernels::*, Gather Kernels::*, decltype(&Kernels::quantize_rows_s8),
+                   decltype(&Kernels::syrk_f32), decltype(&Kernels::encode_integer), decltype(&Kernels::fit_integer)>;
   std::string_view name;
   WeightLayout weights;
   Activations activations;
@@ -37,6 +38,12 @@ inline constexpr std::array kOps{
     Op{"gather_w4", WeightLayout::w4, Activations::none, &Kernels::gather_w4},
     Op{"quantize_rows_s8", WeightLayout::none, Activations::f32, &Kernels::quantize_rows_s8},
     Op{"syrk_f32", WeightLayout::none, Activations::f32, &Kernels::syrk_f32},
+    Op{"encode_integer", WeightLayout::none, Activations::none, &Kernels::encode_integer},
+    Op{"encode_minifloat", WeightLayout::none, Activations::none, &Kernels::encode_minifloat},
+    Op{"encode_codebook", WeightLayout::none, Activations::none, &Kernels::encode_codebook},
+    Op{"fit_integer", WeightLayout::none, Activations::none, &Kernels::fit_integer},
+    Op{"fit_minifloat", WeightLayout::none, Activations::none, &Kernels::fit_minifloat},
+    Op{"fit_codebook", WeightLayout::none, Activations::none, &Kernels::fit_codebook},
 };
 
 }  // namespace kvant::kernels

@@ -88,7 +88,7 @@ TEST(Formats, TellKernelsTheirFieldsAndThresholds) {
     for (const float x : {0.0f, -0.0f, 0x1p-149f, -0x1p-149f, INFINITY, -INFINITY}) inputs.push_back(x);
     for (const float x : inputs) {
       std::uint32_t index = 0;
-      for (unsigned i = 0; i < f.threshold_count; ++i) index += f.thresholds[i] < kvant::order_key(x) ? 1 : 0;
+      for (unsigned i = 0; i < f.threshold_count; ++i) index += f.thresholds[i] < kvant::order_key(x) ? 1u : 0u;
       differ.compare(index, expected(x), x);
     }
   }

@@ -139,6 +139,9 @@ TEST(PlainScale, OfFullMayBeNegativeSoThatThePeakMeetsTheLeastCode) {
   EXPECT_EQ(negative.scales[0].values[0], 1.0f);
   EXPECT_EQ(negative.codes, (std::vector<std::uint8_t>{8, 4, 1, 0}));
   EXPECT_EQ(kvant::dequantize(positive)(0, 0), 8.0f);
+  const QMatrix both = plain({-8.0f, 8.0f}, "int4-channel-full");  // the positive one of two peaks
+  EXPECT_EQ(both.scales[0].values[0], -1.0f);
+  EXPECT_EQ(both.codes, (std::vector<std::uint8_t>{7, 8}));
 }
 
 TEST(PlainScale, OfAsymmetricSpansTheRangeWithZeroInIt) {

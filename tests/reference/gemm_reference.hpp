@@ -49,7 +49,7 @@ struct PlainWeights {
   /// The weight as the int8 kernels see it: (code - zero point) * scale, whatever `levels` says.
   [[nodiscard]] double integer_value(std::size_t row, std::size_t col) const {
     const std::size_t at = row * groups() + col / group;
-    return (codes[row * k + col] - (has_zeros ? double{zeros[at]} : double(zero))) * scales[at];
+    return (codes[row * k + col] - (has_zeros ? int{zeros[at]} : zero)) * double{scales[at]};
   }
 };
 

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# What kvant is built from (docs/architecture.md says why each).
+
+find_package(Threads REQUIRED)
+set(KVANT_PRIVATE_DEPENDENCIES)
+set(KVANT_CLI_DEPENDENCIES)
+
+if(CMAKE_CROSSCOMPILING)
+  # The system's include folder belongs to another processor: show the compiler tl/ alone.
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include)
+  file(CREATE_LINK /usr/include/tl ${CMAKE_BINARY_DIR}/include/tl SYMBOLIC)
+  add_library(tl::expected INTERFACE IMPORTED)
+  target_include_directories(tl::expected INTERFACE ${CMAKE_BINARY_DIR}/include)
+else()
+  find_package(tl-expected REQUIRED)
+endif()
+
+if(NOT KVANT_KERNELS_ONLY)
+  find_package(PkgConfig REQUIRED)
+  find_package(nlohmann_json REQUIRED)
+  pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+  list(APPEND KVANT_PRIVATE_DEPENDENCIES nlohmann_json::nlohmann_json PkgConfig::PCRE2)
+  if(KVANT_BUILD_CLI)
+    find_package(CLI11 REQUIRED)
+    find_package(fmt REQUIRED)
+    list(APPEND KVANT_CLI_DEPENDENCIES CLI11::CLI11 fmt::fmt)
+  endif()
+endif()
+
+if(PROJECT_IS_TOP_LEVEL)
+  find_program(KVANT_CCACHE ccache)
+  if(KVANT_CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${KVANT_CCACHE})
+  endif()
+endif()

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "console.hpp"
+#include "kvant/io/utf8.hpp"
+#include "kvant/io/weights.hpp"
+#include "verbs.hpp"
+
+namespace kvant::cli {
+namespace {
+
+std::uint64_t elements(const io::WeightInfo& weight) {
+  std::uint64_t n = 1;
+  for (const std::uint64_t d : weight.shape) n *= d;
+  return n;
+}
+
+/// What a checkpoint holds, as the reader of weights or, where their convention is another tool's, as the file says.
+struct Contents {
+  std::vector<io::WeightInfo> tensors;
+  io::Metadata metadata;
+  std::uint64_t bytes = 0;
+  std::vector<std::string> warnings;
+
+  [[nodiscard]] std::uint64_t parameters() const {
+    std::uint64_t n = 0;
+    for (const io::WeightInfo& t : tensors) n += elements(t);
+    return n;
+  }
+
+  /// Over the quantized tensors or, where there are none, over the matrices.
+  [[nodiscard]] double bits_per_weight() const {
+    std::uint64_t bytes_of[2] = {0, 0};
+    std::uint64_t elements_of[2] = {0, 0};
+    for (const io::WeightInfo& t : tensors) {
+      if (!t.scheme && t.shape.size() != 2) continue;
+      bytes_of[t.scheme ? 1 : 0] += t.stored_bytes;
+      elements_of[t.scheme ? 1 : 0] += elements(t);
+    }
+    const std::size_t which = elements_of[1] > 0 ? 1 : 0;
+    if (elements_of[which] == 0) return 0;
+    return 8 * static_cast<double>(bytes_of[which]) / static_cast<double>(elements_of[which]);
+  }
+};
+
+Contents describe_checkpoint(const io::Checkpoint& checkpoint) {
+  return {{}, checkpoint.metadata(), checkpoint.file_bytes(), checkpoint.warnings()};
+}
+
+Result<Contents> read_contents(const std::filesystem::path& path) {
+  const auto weights = io::Weights::open(path);
+  if (weights) {
+    Contents contents = describe_checkpoint(weights->checkpoint());
+    contents.tensors = weights->list();
+    return contents;
+  }
+  if (weights.error().code != ErrorCode::unsupported) return propagate(weights);
+  const auto checkpoint = io::Checkpoint::open(path);
+  if (!checkpoint) return propagate(checkpoint);
+  Contents contents = describe_checkpoint(*checkpoint);
+  contents.warnings.push_back(describe(weights.error()));
+  for (const io::CheckpointTensor& t : checkpoint->tensors())
+    contents.tensors.push_back({t.name, t.shape, t.dtype, std::nullopt, t.bytes});
+  return contents;
+}
+
+class Inspect final : public Command {
+ public:
+  void define(Options& options) override {
+    options.path({"PATH", "", "a safetensors file or a model's folder"}, path_, Need::required);
+  }
+
+  Status run(Console& console) override {
+    auto contents = read_contents(path_);
+    if (!contents) return propagate(contents);
+    for (const std::string& warning : contents->warnings) console.warn(warning);
+    if (console.json())
+      console.print_json(to_json(*contents));
+    else
+      console.print(to_table(*contents));
+    return {};
+  }
+
+ private:
+  static io::Json to_json(const Contents& contents) {
+    io::Json metadata = io::Json::object();
+    for (const auto& [key, value] : contents.metadata) metadata.set(key, value);
+    io::Json tensors = io::Json::array();
+    for (const io::WeightInfo& t : contents.tensors) {
+      io::Json shape = io::Json::array();
+      for (const std::uint64_t d : t.shape) shape.push_back(d);
+      io::Json row = io::Json::object();
+      row.set("name", t.name).set("dtype", dtype_info(t.dtype).name).set("shape", std::move(shape));
+      row.set("bytes", t.stored_bytes);
+      if (t.scheme) row.set("scheme", to_text(*t.scheme));
+      tensors.push_back(std::move(row));
+    }
+    io::Json json = document("inspect");
+    json.set("container", "safetensors").set("bytes", contents.bytes).set("parameters", contents.parameters());
+    json.set("bits_per_weight", contents.bits_per_weight()).set("metadata", std::move(metadata));
+    json.set("tensors", std::move(tensors));
+    return json;
+  }
+
+  static std::string to_table(const Contents& contents) {
+    Table table("lllrl", {"tensor", "dtype", "shape", "bytes", "scheme"});
+    for (const io::WeightInfo& t : contents.tensors)
+      table.row({io::printable(t.name), std::string(dtype_info(t.dtype).name), human_shape(t.shape),
+                 std::to_string(t.stored_bytes), t.scheme ? to_text(*t.scheme) : ""});
+    return fmt::format("{}\nsafetensors, {} tensors, {} parameters, {:.3f} bits per weight, {}\n", table.text(),
+                       contents.tensors.size(), contents.parameters(), contents.bits_per_weight(),
+                       human_bytes(static_cast<double>(contents.bytes)));
+  }
+
+  std::filesystem::path path_;
+};
+
+}  // namespace
+
+constinit const Verb kInspect{
+    "inspect",
+    "PATH",
+    "Shows what a file or a model's folder holds, judged by content.",
+    {"kvant inspect models/tiny", "kvant inspect model.safetensors --json"},
+    [] { return std::unique_ptr<Command>(std::make_unique<Inspect>()); },
+};
+
+}  // namespace kvant::cli

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "console.hpp"
+#include "kvant/kernels/tiers.hpp"
+#include "kvant/nn/architectures.hpp"
+#include "kvant/numeric/formats.hpp"
+#include "kvant/passes/passes.hpp"
+#include "kvant/quant/qmatrix.hpp"
+#include "verbs.hpp"
+
+namespace kvant::cli {
+namespace {
+
+/// One array of objects with the same keys: JSON as it is, or a table with the keys as headings.
+io::Json formats() {
+  io::Json rows = io::Json::array();
+  for (const FormatInfo& f : kFormats) {
+    constexpr std::array<std::string_view, 3> kKinds{"integer", "minifloat", "codebook"};
+    io::Json row = io::Json::object();
+    row.set("name", f.name).set("bits", f.bits).set("kind", kKinds[static_cast<std::size_t>(f.kind)]);
+    row.set("signed", f.is_signed).set("inf", f.has_inf).set("nan", f.has_nan);
+    row.set("max", static_cast<double>(f.max));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+/// Every format at the usual granularities; scheme text composes more.
+io::Json schemes() {
+  constexpr std::uint64_t kSide = 4096;
+  constexpr std::array<std::string_view, 5> kGranularities{"", "-tensor", "-channel", "-g128", "-g32"};
+  io::Json rows = io::Json::array();
+  for (const FormatInfo& f : kFormats)
+    for (const std::string_view granularity : kGranularities)
+      if (const auto scheme = parse_scheme(std::string(f.name) + std::string(granularity))) {
+        const auto bits = static_cast<double>(stored_bits(*scheme, kSide, kSide));
+        io::Json row = io::Json::object();
+        row.set("name", to_text(*scheme)).set("bits_per_weight", bits / static_cast<double>(kSide * kSide));
+        rows.push_back(std::move(row));
+      }
+  return rows;
+}
+
+io::Json methods() {
+  io::Json rows = io::Json::array();
+  for (const QuantizerInfo& q : kQuantizers)
+    rows.push_back(io::Json::object().set("name", q.name).set("summary", q.summary));
+  return rows;
+}
+
+io::Json tiers() {
+  io::Json rows = io::Json::array();
+  for (const kernels::Tier& t : kernels::tiers())
+    rows.push_back(io::Json::object().set("name", t.name).set("needs", t.needs).set("runnable", t.runnable));
+  return rows;
+}
+
+io::Json files() {
+  struct File {
+    std::string_view name, what;
+    bool read, write;
+  };
+  constexpr std::array kFiles{
+      File{"safetensors", "weights: one file, or a folder with shards and an index", true, true},
+      File{"tokenizer.json", "byte-pair tokenizers of Hugging Face", true, false},
+      File{"npy", "token ids", true, false},
+  };
+  io::Json rows = io::Json::array();
+  for (const File& f : kFiles)
+    rows.push_back(
+        io::Json::object().set("name", f.name).set("what", f.what).set("read", f.read).set("write", f.write));
+  return rows;
+}
+
+io::Json architectures() {
+  io::Json rows = io::Json::array();
+  for (const nn::Architecture& a : nn::kArchitectures)
+    rows.push_back(io::Json::object().set("name", a.model_type).set("class", a.class_name));
+  return rows;
+}
+
+io::Json errors() {
+  io::Json rows = io::Json::array();
+  for (const ErrorInfo& e : kErrorCodes)
+    rows.push_back(io::Json::object().set("name", e.name).set("exit", e.exit_code).set("meaning", e.meaning));
+  return rows;
+}
+
+struct Listing {
+  std::string_view name;
+  io::Json (*rows)();
+};
+
+constexpr std::array kListings{
+    Listing{"formats", &formats}, Listing{"schemes", &schemes}, Listing{"methods", &methods},
+    Listing{"tiers", &tiers},     Listing{"files", &files},     Listing{"architectures", &architectures},
+    Listing{"errors", &errors},
+};
+
+std::string cell(const io::Json& value) {
+  if (const std::string* text = value.as_string()) return *text;
+  if (const auto yes = value.as_bool()) return *yes ? "yes" : "no";
+  if (value.as_int64()) return io::to_text(value);
+  return fmt::format("{:.6g}", value.as_double().value_or(0));
+}
+
+std::string to_table(const io::Json& rows) {
+  if (rows.items().empty()) return "";
+  std::string align;
+  std::vector<std::string> headings;
+  for (const io::Json::Member& m : rows.items().front().members()) {
+    align += m.value.is_number() ? 'r' : 'l';
+    headings.push_back(m.key);
+  }
+  Table table(align, std::move(headings));
+  for (const io::Json& row : rows.items()) {
+    std::vector<std::string> cells;
+    for (const io::Json::Member& m : row.members()) cells.push_back(cell(m.value));
+    table.row(std::move(cells));
+  }
+  return table.text();
+}
+
+class List final : public Command {
+ public:
+  void define(Options& options) override {
+    std::vector<std::string_view> names;
+    for (const Listing& l : kListings) names.push_back(l.name);
+    const std::string help = fmt::format("one of: {}", fmt::join(names, ", "));
+    options.choice({"WHAT", "", help}, what_, names, Need::required);
+  }
+
+  Status run(Console& console) override {
+    for (const Listing& l : kListings) {
+      if (l.name != what_) continue;
+      io::Json rows = l.rows();
+      if (console.json())
+        console.print_json(document("list").set(what_, std::move(rows)));
+      else
+        console.print(to_table(rows));
+    }
+    return {};
+  }
+
+ private:
+  std::string what_;
+};
+
+}  // namespace
+
+constinit const Verb kList{
+    "list",
+    "formats|schemes|methods|tiers|files|architectures|errors",
+    "Lists what this build knows.",
+    {"kvant list formats", "kvant list errors --json"},
+    [] { return std::unique_ptr<Command>(std::make_unique<List>()); },
+};
+
+}  // namespace kvant::cli

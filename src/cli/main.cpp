@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// kvant VERB [ARGS]: finds the verb, parses its options, runs it, and turns its error into an exit code.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "command.hpp"
+#include "console.hpp"
+#include "kvant/io/utf8.hpp"
+#include "options.hpp"
+#include "signals.hpp"
+#include "version.hpp"
+
+namespace kvant::cli {
+namespace {
+
+/// A verb's object and its options, bound to each other.
+struct Prepared {
+  explicit Prepared(const Verb& v) : verb(&v), command(v.make()) {
+    command->define(options);
+    options.common(common);
+  }
+  const Verb* verb;
+  std::unique_ptr<Command> command;
+  CommonOptions common;
+  Options options;
+};
+
+/// Options may stand before the verb, so finding it takes knowing which of them have values.
+std::vector<std::string>::const_iterator find_verb_word(const std::vector<std::string>& words) {
+  std::vector<std::unique_ptr<Prepared>> all;
+  for (const Verb* verb : verbs()) all.push_back(std::make_unique<Prepared>(*verb));
+  const auto takes_value = [&](const std::string& word) {
+    return std::any_of(all.begin(), all.end(), [&](const auto& p) { return p->options.takes_value(word); });
+  };
+  for (auto word = words.begin(); word != words.end(); ++word) {
+    if (*word == "--") return word + 1;
+    if (word->size() < 2 || word->front() != '-') return word;
+    if (takes_value(*word) && word + 1 != words.end()) ++word;
+  }
+  return words.end();
+}
+
+void print_version(Console& console) {
+  std::vector<std::string_view> tiers;
+  io::Json names = io::Json::array();
+  for (const kernels::Tier& tier : kernels::tiers()) {
+    tiers.push_back(tier.name);
+    names.push_back(tier.name);
+  }
+  if (!console.json()) {
+    console.print(fmt::format("kvant {}\ncommit {}\ncompiler {}\ntiers {}\n", version(), commit(), compiler(),
+                              fmt::join(tiers, " ")));
+    return;
+  }
+  io::Json json = document("version");
+  json.set("version", version()).set("commit", commit()).set("compiler", compiler());
+  json.set("tiers_built", std::move(names));
+  console.print_json(json);
+}
+
+bool has_word(const std::vector<std::string>& words, std::string_view word) {
+  const auto end = std::find(words.begin(), words.end(), "--");
+  return std::find(words.begin(), end, word) != end;
+}
+
+/// What a line asks of error messages, where it could not be parsed.
+CommonOptions guess_common(const std::vector<std::string>& words) {
+  CommonOptions common;
+  common.json = has_word(words, "--json");
+  const auto format = std::find(words.begin(), words.end(), "--log-format");
+  const bool json_log = has_word(words, "--log-format=json") ||
+                        (format != words.end() && format + 1 != words.end() && *(format + 1) == "json");
+  common.log_format = json_log ? LogFormat::json : LogFormat::text;
+  return common;
+}
+
+int refuse(Console& console, const Error& error) {
+  console.error(error);
+  static_cast<void>(console.finish());  // the exit code is taken already
+  return error_info(error.code).exit_code;
+}
+
+int without_verb(const std::vector<std::string>& words) {
+  Console console(guess_common(words));
+  if (has_word(words, "--version")) {
+    print_version(console);
+  } else if (has_word(words, "-h") || has_word(words, "--help")) {
+    console.print(help_page());
+  } else {
+    return refuse(console, {ErrorCode::usage, "no verb given; 'kvant -h' lists them", {}});
+  }
+  if (Status s = console.finish(); !s) return refuse(console, s.error());
+  return EXIT_SUCCESS;
+}
+
+Status run(Prepared& prepared, Console& console) {
+  if (prepared.common.version) {
+    print_version(console);
+    return console.finish();
+  }
+  if (prepared.common.help) {
+    console.print(help_page(*prepared.verb, prepared.options));
+    return console.finish();
+  }
+  if (!prepared.common.tier.empty())
+    if (const auto tier = kernels::find_tier(prepared.common.tier); !tier) return propagate(tier);
+  install_signal_handlers(console);
+  if (Status s = prepared.command->run(console); !s) return s;
+  return console.finish();
+}
+
+int run_line(std::vector<std::string> words) {
+  const auto word = find_verb_word(words);
+  if (word == words.end()) return without_verb(words);
+  const Verb* verb = find_verb(*word);
+  if (verb == nullptr) {
+    Console console(guess_common(words));
+    return refuse(console, {ErrorCode::usage, fmt::format("'{}' is no verb; 'kvant -h' lists them", *word), {}});
+  }
+  words.erase(word);
+  Prepared prepared(*verb);
+  if (Status s = prepared.options.parse(words, prepared.common); !s) {
+    Console console(guess_common(words));
+    Error error = s.error();
+    if (error.code == ErrorCode::usage) error.message += fmt::format("; see 'kvant {} -h'", verb->name);
+    return refuse(console, error);
+  }
+  Console console(prepared.common);
+  if (Status s = run(prepared, console); !s) return refuse(console, s.error());
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace kvant::cli
+
+int main(int argc, char** argv) {
+  using namespace kvant;
+  const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
+  Error error;
+  try {
+    return cli::run_line(words);
+  } catch (const std::bad_alloc&) {
+    error = {ErrorCode::out_of_memory, "memory ran out", {}};
+  } catch (const std::exception& e) {
+    error = {ErrorCode::io, e.what(), {}};
+  }
+  cli::Console console(cli::guess_common(words));
+  return cli::refuse(console, error);
+}

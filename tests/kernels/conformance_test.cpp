@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every tier gives the bits of the generic tier, for every slot, on ragged shapes, and touches nothing else: all
+// buffers lie against inaccessible pages, once at their end and once at their start.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "gemm_problem.hpp"
+#include "kernels/ops.hpp"
+#include "kvant/kernels/tiers.hpp"
+#include "kvant/numeric/formats.hpp"
+#include "kvant/quant/grid.hpp"
+
+namespace kvant::test {
+namespace {
+
+using kernels::Activations;
+using kernels::Kernels;
+using kernels::Op;
+using kernels::WeightLayout;
+
+constexpr std::array<std::size_t, 12> kN{1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 200};
+constexpr std::array<std::size_t, 10> kK{0, 1, 7, 8, 9, 31, 64, 100, 172, 256};
+constexpr std::array<std::size_t, 16> kM{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 33};
+constexpr std::size_t kMostRows = 33;
+constexpr std::array<std::size_t, 14> kLengths{1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 100, 172, 256};
+
+Packing packing_of(WeightLayout layout) {
+  switch (layout) {
+    case WeightLayout::bf16:
+      return Packing::bf16;
+    case WeightLayout::w4:
+      return Packing::w4;
+    case WeightLayout::w8:
+      return Packing::w8;
+    default:
+      return Packing::f32;
+  }
+}
+
+/// Groups to try for k inputs: multiples of 8, and the whole row; layouts without groups have one entry.
+std::vector<std::size_t> groups_of(Packing packing, std::size_t k) {
+  if (packing == Packing::f32 || packing == Packing::bf16) return {0};
+  std::vector<std::size_t> groups{8, 32, 64, 128};
+  std::erase_if(groups, [k](std::size_t g) { return g >= k; });
+  groups.push_back(std::max<std::size_t>(k, 1));
+  return groups;
+}
+
+std::vector<WeightShape> shapes_of(Packing packing) {
+  std::vector<WeightShape> shapes;
+  for (const std::size_t n : kN)
+    for (const std::size_t k : kK)
+      for (const std::size_t group : groups_of(packing, k))
+        for (const bool scales_f32 : {false, true})
+          for (const bool has_zeros : {false, true})
+            if (group != 0 || (!scales_f32 && !has_zeros))
+              shapes.push_back({packing, n, k, group, scales_f32, has_zeros});
+  return shapes;
+}
+
+std::string describe_shape(const WeightShape& s) {
+  return "n=" + std::to_string(s.n) + " k=" + std::to_string(s.k) + " group=" + std::to_string(s.group) +
+         (s.scales_f32 ? " f32" : " f16") + (s.has_zeros ? " zeros" : "");
+}
+
+std::vector<float> random_vector(std::size_t n, std::uint64_t seed) {
+  std::mt19937_64 rng(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> v(n);
+  for (float& x : v) x = normal(rng);
+  return v;
+}
+
+const Kernels& generic() { return **kernels::find_tier("generic"); }
+
+void check_gemm(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
+  const Packing packing = packing_of(op.weights);
+  std::uint64_t seed = 1;
+  for (const WeightShape& shape : shapes_of(packing)) {
+    ++seed;
+    const PlainWeights w = random_weights(shape, seed);
+    const PlainActivations a = random_activations(kMostRows, shape.k, shape.group, seed + 1000);
+    const std::vector<float> bias = random_vector(seed % 3 == 0 ? 0 : shape.n, seed);
+    const GemmProblem at_end(w, a, bias, Edge::end);
+    const GemmProblem at_start(w, a, bias, Edge::start);
+    const std::vector<float> expected = at_end.run(reference, kMostRows, Edge::end);
+    for (const std::size_t m : kM) {
+      const Edge edge = m % 2 == seed % 2 ? Edge::end : Edge::start;
+      const std::vector<float> y = (edge == Edge::end ? at_end : at_start).run(gemm, m, edge);
+      const std::ptrdiff_t at = first_difference(y.data(), expected.data(), y.size());
+      ASSERT_EQ(at, -1) << describe_shape(shape) << " m=" << m << ": row " << static_cast<std::size_t>(at) / shape.n
+                        << " column " << static_cast<std::size_t>(at) % shape.n << " is "
+                        << y[static_cast<std::size_t>(at)] << ", not " << expected[static_cast<std::size_t>(at)];
+    }
+  }
+}
+
+/// Inf, NaN, huge and subnormal values, in activations, weights, scales and bias.
+void check_gemm_specials(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr std::array kSpecials{kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 3e38f, -3e38f, 1e-42f, -0.0f};
+  const Packing packing = packing_of(op.weights);
+  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+    const WeightShape shape{packing,
+                            70,
+                            100,
+                            groups_of(packing, 100)[seed % groups_of(packing, 100).size()],
+                            seed % 2 == 0 || packing == Packing::f32,
+                            seed % 3 == 0};
+    PlainWeights w = random_weights(shape, seed);
+    PlainActivations a = random_activations(7, shape.k, shape.group, seed);
+    std::vector<float> bias = random_vector(shape.n, seed);
+    const float special = kSpecials[seed % kSpecials.size()];
+    a.f32[3 * a.lda + seed % shape.k] = special;
+    a.scales[1] = special;
+    bias[seed % shape.n] = special;
+    if (!w.values.empty() && packing == Packing::f32) w.values[seed * 37 % w.values.size()] = special;
+    if (!w.scales.empty()) {
+      w.scales[seed * 37 % w.scales.size()] = special;
+      w.halfs[seed * 37 % w.scales.size()] = seed % 2 == 0 ? 0x7c00 : 0x7e01;
+    }
+    const GemmProblem problem(w, a, bias, Edge::end);
+    for (const std::size_t m : {std::size_t{1}, std::size_t{2}, std::size_t{4}, std::size_t{7}}) {
+      const std::vector<float> expected = problem.run(reference, m, Edge::end);
+      const std::vector<float> y = problem.run(gemm, m, Edge::end);
+      EXPECT_EQ(first_difference(y.data(), expected.data(), y.size()), -1) << op.name << " seed " << seed << " m=" << m;
+    }
+  }
+}
+
+/// Panels [begin, end) write their own columns and no others, and rows of y may be wider than n.
+void check_gemm_subranges(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
+  constexpr float kFill = -7777.0f;
+  const Packing packing = packing_of(op.weights);
+  const WeightShape shape{packing, 203,  72, packing == Packing::f32 || packing == Packing::bf16 ? 0u : 32u,
+                          false,   false};
+  const PlainWeights w = random_weights(shape, 5);
+  const PlainActivations a = random_activations(13, shape.k, shape.group, 6);
+  GemmProblem problem(w, a, {}, Edge::end);
+  problem.args.ldy = shape.n + 5;
+  for (const std::size_t m : {std::size_t{1}, std::size_t{3}, std::size_t{13}}) {
+    const std::vector<float> whole = problem.run(reference, m, Edge::end, kFill);
+    for (std::size_t begin = 0; begin <= w.panels(); ++begin)
+      for (std::size_t end = begin; end <= w.panels(); ++end) {
+        problem.args.panel_begin = begin;
+        problem.args.panel_end = end;
+        const std::vector<float> y = problem.run(gemm, m, Edge::end, kFill);
+        for (std::size_t i = 0; i < y.size(); ++i) {
+          const std::size_t column = i % problem.args.ldy;
+          const bool inside = column < w.n && column / w.columns() >= begin && column / w.columns() < end;
+          ASSERT_TRUE(same_bits(y[i], inside ? whole[i] : kFill))
+              << "panels " << begin << " to " << end << ", m=" << m << ", row " << i / problem.args.ldy << ", column "
+              << column;
+        }
+      }
+    problem.args.panel_begin = 0;
+    problem.args.panel_end = w.panels();
+  }
+}
+
+void check(const Op& op, kernels::Gemm Kernels::*slot, const Kernels& tier) {
+  check_gemm(op, tier.*slot, generic().*slot);
+  check_gemm_specials(op, tier.*slot, generic().*slot);
+  check_gemm_subranges(op, tier.*slot, generic().*slot);
+}
+
+void check(const Op& op, kernels::Gather Kernels::*slot, const Kernels& tier) {
+  std::uint64_t seed = 1;
+  for (const WeightShape& shape : shapes_of(packing_of(op.weights))) {
+    const PlainWeights w = random_weights(shape, ++seed);
+    const GemmProblem problem(w, random_activations(1, shape.k, shape.group, 1), {}, Edge::end);
+    const kernels::GemmArgs& g = problem.args;
+    const std::vector<std::int32_t> ids{0, static_cast<std::int32_t>(shape.n - 1),
+                                        static_cast<std::int32_t>(seed % shape.n)};
+    const GuardedBuffer<std::int32_t> guarded_ids(ids, Edge::end);
+    std::array<std::vector<float>, 2> results;
+    for (std::size_t i = 0; i < 2; ++i) {
+      const GuardedBuffer<float> out(ids.size() * shape.k, Edge::end);
+      const kernels::GatherArgs args{g.weights,    g.panel_stride, g.n,    g.k,      g.group,
+                                     g.scales_f32, g.has_zeros,    g.zero, g.levels, guarded_ids.data(),
+                                     ids.size(),   out.data(),     shape.k};
+      ((i == 0 ? generic() : tier).*slot)(args);
+      results[i].assign(out.span().begin(), out.span().end());
+    }
+    ASSERT_EQ(first_difference(results[0].data(), results[1].data(), results[0].size()), -1) << describe_shape(shape);
+  }
+}
+
+struct QuantizedRows {
+  std::vector<std::int8_t> q;
+  std::vector<float> scales;
+  std::vector<std::int32_t> sums;
+};
+
+QuantizedRows quantize(const Kernels& tier, const std::vector<float>& x, std::size_t k, std::size_t group, Edge edge) {
+  const std::size_t rows = x.size() / k;
+  const std::size_t ldq = (k + 7) / 8 * 8;
+  const std::size_t groups = group != 0 ? (k + group - 1) / group : 0;
+  const GuardedBuffer<float> input(x, edge);
+  const GuardedBuffer<std::int8_t> q(rows * ldq, edge);
+  const GuardedBuffer<float> scales(rows, edge);
+  const GuardedBuffer<std::int32_t> sums(rows * groups, edge);
+  tier.quantize_rows_s8({input.data(), rows, k, k, group, q.data(), ldq, scales.data(), sums.data()});
+  return {{q.span().begin(), q.span().end()},
+          {scales.span().begin(), scales.span().end()},
+          {sums.span().begin(), sums.span().end()}};
+}
+
+void check(const Op&, decltype(&Kernels::quantize_rows_s8) slot, const Kernels& tier) {
+  ASSERT_NE(tier.*slot, nullptr);
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr std::array kSpecials{0.0f,    -0.0f,  kInf,  -kInf, std::numeric_limits<float>::quiet_NaN(),
+                                 3.4e38f, 1e-38f, 1e-45f};
+  for (const std::size_t k : kLengths)
+    for (const std::size_t group :
+         {std::size_t{0}, std::size_t{8}, std::size_t{24}, std::size_t{32}, std::size_t{128}, k})
+      for (std::uint64_t seed = 0; seed < 12; ++seed) {
+        std::vector<float> x = random_vector(5 * k, seed * 1000 + k);
+        for (std::size_t j = 0; j < k; ++j) {
+          x[k + j] = kSpecials[seed % kSpecials.size()];               // a whole row of one special value
+          x[2 * k + j] = static_cast<float>(j % 255) - 127.0f + 0.5f;  // ties
+          x[3 * k + j] *= std::ldexp(1.0f, static_cast<int>(seed) * 20 - 140);
+        }
+        x[4 * k + seed % k] = kSpecials[seed % kSpecials.size()];
+        const QuantizedRows expected = quantize(generic(), x, k, group, Edge::end);
+        for (const Edge edge : {Edge::start, Edge::end}) {
+          const QuantizedRows got = quantize(tier, x, k, group, edge);
+          ASSERT_EQ(got.q, expected.q) << "k=" << k << " group=" << group << " seed=" << seed;
+          ASSERT_EQ(got.sums, expected.sums) << "k=" << k << " group=" << group << " seed=" << seed;
+          ASSERT_EQ(std::memcmp(got.scales.data(), expected.scales.data(), 5 * sizeof(float)), 0)
+              << "k=" << k << " seed=" << seed;
+        }
+      }
+}
+
+std::vector<float> syrk(const Kernels& tier, const std::vector<float>& x, std::size_t n, std::size_t row_begin,
+                        std::size_t row_end, Edge edge) {
+  const GuardedBuffer<float> input(x, edge);
+  const GuardedBuffer<float> c(random_vector(n * n, 99), edge);
+  tier.syrk_f32({input.data(), x.size() / n, n, n, c.data(), n, row_begin, row_end});
+  return {c.span().begin(), c.span().end()};
+}
+
+void check(const Op&, decltype(&Kernels::syrk_f32) slot, const Kernels& tier) {
+  ASSERT_NE(tier.*slot, nullptr);
+  constexpr std::array<std::size_t, 12> kWidths{1, 5, 11, 12, 13, 31, 32, 33, 64, 97, 130, 200};
+  constexpr std::array<std::size_t, 6> kHeights{0, 1, 2, 17, 256, 300};
+  for (const std::size_t n : kWidths)
+    for (const std::size_t rows : kHeights) {
+      const std::vector<float> x = random_vector(rows * n, n * 1000 + rows);
+      for (const std::size_t begin : {std::size_t{0}, n / 3, n / 2}) {
+        const std::size_t end = begin == 0 ? n : std::min(n, begin + 13);
+        for (const Edge edge : {Edge::start, Edge::end}) {
+          const std::vector<float> expected = syrk(generic(), x, n, begin, end, edge);
+          const std::vector<float> c = syrk(tier, x, n, begin, end, edge);
+          ASSERT_EQ(first_difference(c.data(), expected.data(), c.size()), -1)
+              << "n=" << n << " rows=" << rows << " of c: " << begin << " to " << end;
+        }
+      }
+    }
+}
+
+using EncodeSlot = decltype(&Kernels::encode_integer);
+using FitSlot = decltype(&Kernels::fit_integer);
+
+/// The formats that a slot named ..._integer, ..._minifloat or ..._codebook is for, of at most 8 bits.
+std::vector<FormatId> formats_of(const Op& op) {
+  std::vector<FormatId> formats;
+  for (std::size_t i = 0; i < kFormats.size(); ++i) {
+    const bool codebook = kFormats[i].thresholds != nullptr;
+    const bool integer = kFormats[i].kind == FormatKind::integer && !codebook;
+    const std::string_view kind = codebook ? "codebook" : integer ? "integer" : "minifloat";
+    if (kFormats[i].bits <= 8 && op.name.ends_with(kind)) formats.push_back(static_cast<FormatId>(i));
+  }
+  return formats;
+}
+
+/// A format as kernels see it, and the table of values that it points to.
+struct KernelFormat {
+  std::vector<float> values;
+  kernels::FormatArgs args;
+
+  explicit KernelFormat(FormatId id) {
+    const FormatInfo& f = format_info(id);
+    for (std::uint32_t code = 0; code < 1u << f.bits; ++code) values.push_back(f.decode(code));
+    args = {f.bits,         f.low,
+            f.high,         f.mantissa_bits,
+            f.min_exponent, f.max,
+            f.thresholds,   f.threshold_count,
+            values.data(),  kvant::detail::kCodeEncoders[static_cast<std::size_t>(id)]};
+  }
+};
+
+std::vector<std::uint8_t> encode(const Kernels& tier, EncodeSlot slot, const KernelFormat& format,
+                                 const std::vector<float>& x, float scale, std::int32_t zero, Edge edge) {
+  const GuardedBuffer<float> input(x, edge);
+  const GuardedBuffer<std::uint8_t> codes(x.size(), edge);
+  (tier.*slot)({&format.args, input.data(), x.size(), scale, zero, codes.data()});
+  return {codes.span().begin(), codes.span().end()};
+}
+
+void check(const Op& op, EncodeSlot slot, const Kernels& tier) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr std::array kSpecials{0.0f,    -0.0f,    kInf,   -kInf,  std::numeric_limits<float>::quiet_NaN(),
+                                 3.4e38f, -3.4e38f, 1e-38f, 1e-45f, 0.5f,
+                                 -1.5f};
+  constexpr std::array kScales{1.0f, 0.37f, -0.25f, 0.0f, 1e-40f, 1e30f};
+  for (const FormatId id : formats_of(op)) {
+    const KernelFormat format(id);
+    std::uint64_t seed = 0;
+    for (const std::size_t n : kLengths)
+      for (const float scale : kScales) {
+        std::vector<float> x = random_vector(n, ++seed);
+        for (std::size_t i = 0; i < n; ++i) x[i] = i % 3 == 0 ? std::round(x[i] * 8) / 2 * scale : x[i] * 5 * scale;
+        for (std::size_t i = seed % 5; i < n; i += 5) x[i] = kSpecials[(i + seed) % kSpecials.size()];
+        const std::int32_t zero = format.args.low + static_cast<std::int32_t>(seed % 3);
+        const auto expected = encode(generic(), slot, format, x, scale, zero, Edge::end);
+        for (const Edge edge : {Edge::start, Edge::end})
+          ASSERT_EQ(encode(tier, slot, format, x, scale, zero, edge), expected)
+              << format_info(id).name << " n=" << n << " scale=" << scale << " zero=" << zero;
+      }
+  }
+}
+
+std::vector<float> fit(const Kernels& tier, FitSlot slot, const KernelFormat& format, const std::vector<float>& x,
+                       bool errors, Edge edge) {
+  constexpr std::size_t kTrials = 7;
+  std::vector<float> scales = random_vector(kTrials, 3);
+  std::vector<float> inverse;
+  std::vector<float> zero;
+  for (std::size_t t = 0; t < kTrials; ++t) {
+    inverse.push_back(1 / scales[t]);
+    zero.push_back(static_cast<float>(format.args.low + static_cast<std::int32_t>(t) % 3));
+  }
+  const GuardedBuffer<float> input(x, edge);
+  const GuardedBuffer<float> sums(3 * kTrials, edge);
+  std::fill(sums.span().begin(), sums.span().end(), 0.0f);
+  (tier.*slot)({&format.args, input.data(), x.size(), kTrials, inverse.data(), zero.data(),
+                errors ? scales.data() : nullptr, sums.data(), sums.data() + kTrials, sums.data() + 2 * kTrials});
+  return {sums.span().begin(), sums.span().end()};
+}
+
+void check(const Op& op, FitSlot slot, const Kernels& tier) {
+  for (const FormatId id : formats_of(op)) {
+    const KernelFormat format(id);
+    for (const std::size_t n : kLengths)
+      for (const bool errors : {false, true}) {
+        std::vector<float> x = random_vector(n, n + 1);
+        x[n / 2] = n % 2 == 0 ? 1e30f : -0.0f;
+        const std::vector<float> expected = fit(generic(), slot, format, x, errors, Edge::end);
+        for (const Edge edge : {Edge::start, Edge::end}) {
+          const std::vector<float> sums = fit(tier, slot, format, x, errors, edge);
+          ASSERT_EQ(first_difference(sums.data(), expected.data(), sums.size()), -1)
+              << format_info(id).name << " n=" << n << (errors ? " with errors" : "");
+        }
+      }
+  }
+}
+
+class Conformance : public testing::Test {
+ public:
+  Conformance(const kernels::Tier& tier, const Op& op) : tier_(tier), op_(op) {}
+  void TestBody() override {
+    if (!tier_.runnable) GTEST_SKIP() << "this machine lacks one of: " << tier_.needs;
+    const Kernels& table = **kernels::find_tier(tier_.name);
+    std::visit([&](auto slot) { check(op_, slot, table); }, op_.slot);
+  }
+
+ private:
+  const kernels::Tier& tier_;
+  const Op& op_;
+};
+
+/// One test a slot and tier: `Kernels/avx512_gemm_w4_s8.MatchesGeneric`.
+const bool kRegistered = [] {
+  for (const kernels::Tier& tier : kernels::tiers()) {
+    if (tier.name == "generic") continue;
+    for (const Op& op : kernels::kOps) {
+      const std::string suite = "Kernels/" + std::string(tier.name) + "_" + std::string(op.name);
+      testing::RegisterTest(suite.c_str(), "MatchesGeneric", nullptr, nullptr, __FILE__, __LINE__,
+                            [&tier, &op]() -> testing::Test* { return new Conformance(tier, op); });
+    }
+  }
+  return true;
+}();
+
+TEST(Ops, ListsEverySlotOnce) {
+  EXPECT_TRUE(kRegistered);
+  EXPECT_EQ(sizeof(Kernels), sizeof(const char*) + kernels::kOps.size() * sizeof(void (*)()));
+  EXPECT_LT(kernels::kOps.size(), 60u);
+  for (const Op& a : kernels::kOps) {
+    EXPECT_EQ(std::count_if(kernels::kOps.begin(), kernels::kOps.end(), [&](const Op& b) { return a.slot == b.slot; }),
+              1)
+        << a.name;
+    EXPECT_EQ(std::count_if(kernels::kOps.begin(), kernels::kOps.end(), [&](const Op& b) { return a.name == b.name; }),
+              1)
+        << a.name;
+  }
+}
+
+}  // namespace
+}  // namespace kvant::test

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of methods: names, summaries, and what every Config promises about its fields.
+#include "kvant/passes/passes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "../reference/weights.hpp"
+
+namespace {
+
+template <class Visitor, kvant::Quantizer... Q>
+void for_each_method(kvant::QuantizerList<Q...>, Visitor visit) {
+  (visit.template operator()<Q>(), ...);
+}
+
+bool is_option_name(std::string_view name) {
+  return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string_view::npos;
+}
+
+TEST(Methods, HaveUniqueNamesAndASummary) {
+  std::set<std::string> names;
+  for (const kvant::QuantizerInfo& q : kvant::kQuantizers) {
+    EXPECT_TRUE(names.insert(std::string(q.name)).second) << q.name;
+    EXPECT_TRUE(is_option_name(q.name)) << q.name;
+    EXPECT_FALSE(q.summary.empty()) << q.name;
+  }
+  EXPECT_TRUE(names.count("rtn"));
+}
+
+TEST(Methods, NameEveryFieldOfTheirConfigOnce) {
+  for_each_method(kvant::AllQuantizers{}, []<class Q>() {
+    typename Q::Config config;
+    std::set<std::string> fields;
+    Q::Config::visit(config, [&](std::string_view name, auto&, std::string_view help) {
+      EXPECT_TRUE(fields.insert(std::string(name)).second) << Q::kName << " " << name;
+      EXPECT_TRUE(is_option_name(name)) << name;
+      EXPECT_FALSE(help.empty()) << name;
+    });
+  });
+}
+
+TEST(Methods, ReadTheConfigThatAVisitorWrote) {
+  kvant::RtnConfig config;
+  kvant::RtnConfig::visit(config, [](std::string_view, bool& search, std::string_view) { search = false; });
+  EXPECT_FALSE(config.search);
+  const kvant::RtnConfig constant;
+  kvant::RtnConfig::visit(constant,
+                          [](std::string_view, const bool& search, std::string_view) { EXPECT_TRUE(search); });
+}
+
+TEST(Methods, QuantizeAnOrdinaryLayerUnderEverySchemeFamily) {
+  const kvant::Matrix<float> w = reference::normal_matrix(6, 80, 99);
+  for_each_method(kvant::AllQuantizers{}, [&]<class Q>() {
+    for (const char* text : {"int8-channel", "int4-g32", "int4-g32-asym", "int4-g32-full", "int2-g32", "int1-g32",
+                             "ternary-tensor", "nf4-g64", "fp4_e2m1-g32", "fp8_e4m3fn-b2x64"}) {
+      const auto q = Q{}(kvant::LayerInput{"w", w.view(), {}}, *kvant::parse_scheme(text), {});
+      ASSERT_TRUE(q.has_value()) << Q::kName << " " << text;
+      EXPECT_EQ(q->weight.rows, 6u);
+      EXPECT_EQ(q->weight.cols, 80u);
+      EXPECT_EQ(q->weight.codes.size(), 480u);
+    }
+  });
+}
+
+}  // namespace

@@ -32,11 +32,18 @@ if(NOT KVANT_KERNELS_ONLY)
        src/nn/model.cpp
        src/nn/ops.cpp
        src/nn/sampling.cpp
+       src/pipeline/bandwidth.cpp
+       src/pipeline/bench.cpp
+       src/pipeline/bench_linear.cpp
        src/pipeline/dataset.cpp
        src/pipeline/evaluate.cpp
+       src/pipeline/limits.cpp
+       src/pipeline/machine_load.cpp
        src/pipeline/name_pattern.cpp
        src/pipeline/output.cpp
+       src/pipeline/peaks.cpp
        src/pipeline/plan.cpp
+       src/pipeline/rounds.cpp
        src/pipeline/run.cpp
        src/text/added_tokens.cpp
        src/text/bpe.cpp
@@ -53,6 +60,7 @@ if(NOT KVANT_KERNELS_ONLY)
 endif()
 
 set(KVANT_CLI_SOURCES
+    src/cli/bench.cpp
     src/cli/console.cpp
     src/cli/dequantize.cpp
     src/cli/doctor.cpp

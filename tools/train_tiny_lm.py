@@ -74,7 +74,7 @@ def export(model, config, tokenizer, out):
         "clean_up_tokenization_spaces": False,
         "model_max_length": config["max_position_embeddings"],
     }
-    weights = {name: p.detach().to(torch.bfloat16) for name, p in model.named_parameters()}
+    weights = {f"model.{n}": p.detach().bfloat16() for n, p in model.named_parameters()}
     write_atomic(out / "config.json", to_json(config))
     write_atomic(out / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
     write_atomic(out / "tokenizer_config.json", to_json(tokenizer_config))
@@ -154,35 +154,23 @@ class Batches:
         return tokens[:, :-1], tokens[:, 1:]
 
 
-def rotary_tables(config):
-    half = config["head_dim"] // 2
-    inverse = config["rope_theta"] ** (-torch.arange(half).double() / half)
-    angles = torch.arange(config["max_position_embeddings"])[:, None] * inverse
-    angles = torch.cat([angles, angles], dim=1)
-    return angles.cos().float(), angles.sin().float()
-
-
 def rotate(x, cos, sin):
     """The half-split convention: dimension i is paired with i + head_dim/2."""
     low, high = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-high, low], dim=-1) * sin
 
 
-def linear(inputs, outputs):
-    return nn.Linear(inputs, outputs, bias=False)
-
-
-# From here on, module names are the Hugging Face tensor names.
+# From here on, module names are the Hugging Face tensor names less "model.".
 class Attention(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.size = c["head_dim"]
         q, kv = (c[k] * self.size for k in ("num_attention_heads", "num_key_value_heads"))
         self.group = q // kv
-        self.q_proj = linear(c["hidden_size"], q)
-        self.k_proj = linear(c["hidden_size"], kv)
-        self.v_proj = linear(c["hidden_size"], kv)
-        self.o_proj = linear(q, c["hidden_size"])
+        self.q_proj = nn.Linear(c["hidden_size"], q, bias=False)
+        self.k_proj = nn.Linear(c["hidden_size"], kv, bias=False)
+        self.v_proj = nn.Linear(c["hidden_size"], kv, bias=False)
+        self.o_proj = nn.Linear(q, c["hidden_size"], bias=False)
 
     def forward(self, x, cos, sin):
         b, t, _ = x.shape
@@ -201,9 +189,9 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.gate_proj = linear(c["hidden_size"], c["intermediate_size"])
-        self.up_proj = linear(c["hidden_size"], c["intermediate_size"])
-        self.down_proj = linear(c["intermediate_size"], c["hidden_size"])
+        self.gate_proj = nn.Linear(c["hidden_size"], c["intermediate_size"], bias=False)
+        self.up_proj = nn.Linear(c["hidden_size"], c["intermediate_size"], bias=False)
+        self.down_proj = nn.Linear(c["intermediate_size"], c["hidden_size"], bias=False)
 
     def forward(self, x):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -222,21 +210,17 @@ class Layer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-class Decoder(nn.Module):
+class TinyLm(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.embed_tokens = nn.Embedding(c["vocab_size"], c["hidden_size"])
         self.layers = nn.ModuleList(Layer(c) for _ in range(c["num_hidden_layers"]))
         self.norm = nn.RMSNorm(c["hidden_size"], eps=c["rms_norm_eps"])
-
-
-class TinyLm(nn.Module):
-    def __init__(self, c):
-        super().__init__()
-        self.model = Decoder(c)
-        cos, sin = rotary_tables(c)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        half = c["head_dim"] // 2
+        inverse = c["rope_theta"] ** (-torch.arange(half).double() / half)
+        angles = (torch.arange(c["max_position_embeddings"])[:, None] * inverse).repeat(1, 2)
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
         for name, p in self.named_parameters():
             if p.dim() == 2:
                 std = c["initializer_range"]
@@ -251,10 +235,10 @@ class TinyLm(nn.Module):
         # and keys back to float32 and lose the fast attention kernel.
         low = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         cos, sin = self.cos[:t].to(low), self.sin[:t].to(low)
-        x = self.model.embed_tokens(tokens)
-        for layer in self.model.layers:
+        x = self.embed_tokens(tokens)
+        for layer in self.layers:
             x = layer(x, cos, sin)
-        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
+        return F.linear(self.norm(x), self.embed_tokens.weight)
 
 
 def loss_sum(model, inputs, targets):
@@ -283,7 +267,7 @@ def train(rank, model, batches, steps, args, evaluate):
 
     Each of the args.workers processes takes its share of every batch's rows,
     and they add up their gradients. Only rank 0 evaluates and writes files.
-    Returns ([[step, bits per byte], ...], seconds), or None if stopped early.
+    Returns ([[step, bits per byte], ...], seconds).
     """
     matrices = [p for p in model.parameters() if p.dim() == 2]
     gains = [p for p in model.parameters() if p.dim() != 2]
@@ -299,9 +283,8 @@ def train(rank, model, batches, steps, args, evaluate):
 
     fast_model = torch.compile(model) if args.compile else model
     started = time.monotonic() - seconds
-    end = min(steps, args.stop_after or steps)
     losses = []
-    while step < end:
+    while step < steps:
         rate = min((step + 1) / args.warmup, (steps - step) / max(1, steps - args.warmup))
         for group in optimizer.param_groups:
             group["lr"] = args.lr * rate
@@ -321,19 +304,19 @@ def train(rank, model, batches, steps, args, evaluate):
             continue
         losses.append(loss.item())
         seconds = time.monotonic() - started
-        if step % 50 == 0 or step == end:
+        if step % 50 == 0 or step == steps:
             print(f"step {step}/{steps} loss {np.mean(losses):.4f} {seconds:.0f} s", flush=True)
             losses = []
         # The step a tenth before the end is what the stop criterion compares.
         if step % max(1, steps // 20) == 0 or step in (steps - steps // 10, steps):
             history.append([step, evaluate()])
             print(f"step {step}/{steps} valid {history[-1][1]:.4f} bits per byte", flush=True)
-        if step % args.save_every == 0 or step == end:
+        if step % args.save_every == 0 or step == steps:
             temp = checkpoint.with_name("checkpoint.tmp")
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                         "step": step, "seconds": seconds, "history": history}, temp)
             os.replace(temp, checkpoint)
-    return (history, seconds) if step >= steps else None
+    return history, seconds
 
 
 def parse_args():
@@ -341,20 +324,19 @@ def parse_args():
     parser.add_argument("--work", type=Path, required=True, help="checkpoint folder")
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "tiny")
     parser.add_argument("--dict-dir", default="/usr/share/wordnet")
-    parser.add_argument("--epochs", type=float, default=8.0)
+    parser.add_argument("--epochs", type=float, default=6.0)
     parser.add_argument("--batch", type=int, default=32, help="rows a step, over all workers")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--warmup", type=int, default=100, help="steps")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--save-every", type=int, default=200, help="steps")
-    parser.add_argument("--compile", action="store_true", help="use torch.compile (faster)")
+    parser.add_argument("--compile", action="store_true", help="faster; needs a C++ compiler")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--stop-after", type=int, help="end at this step (speed trial)")
     return parser.parse_args()
 
 
-def work(rank, args, meeting):
+def worker(rank, args, meeting):
     # Processes meet once a step. Threads would share every operation instead
     # and wait for each other thousands of times a step, which costs much when
     # the machine has other work too.
@@ -382,10 +364,9 @@ def work(rank, args, meeting):
         export(model, config, tokenizer, args.out)
         return measure("valid", autocast=True)
 
-    trained = train(rank, model, batches, steps, args, evaluate)
-    if trained is None or rank > 0:
+    history, seconds = train(rank, model, batches, steps, args, evaluate)
+    if rank > 0:
         return
-    history, seconds = trained
     before = dict(history)[steps - steps // 10]
     # What ships is the bf16 weights: the final figures are theirs, computed in
     # float32.
@@ -410,7 +391,7 @@ def main():
     args = parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(work, (args, f"{folder}/meeting"), args.workers)
+        torch.multiprocessing.spawn(worker, (args, f"{folder}/meeting"), args.workers)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ void find_active(Diagnosis& d, const CommonOptions& options) {
   if (!options.tier.empty()) {
     const auto forced = kernels::find_tier(options.tier);
     table = forced ? *forced : nullptr;
-    d.why = forced ? "named by --tier" : describe(forced.error());
+    d.why = forced ? options.tier + ": --tier asks for it" : describe(forced.error());
   }
   for (const kernels::Tier& tier : kernels::tiers()) {
     const auto found = kernels::find_tier(tier.name);
@@ -88,7 +88,7 @@ std::string to_table(const Diagnosis& d) {
   table.row({"features", fmt::format("{}", fmt::join(d.features, " "))});
   table.row({"tiers built", fmt::format("{}", fmt::join(d.built, " "))});
   table.row({"tiers runnable", fmt::format("{}", fmt::join(d.runnable, " "))});
-  table.row({"tier active", fmt::format("{} ({})", d.tier.empty() ? "none" : d.tier, d.why)});
+  table.row({"tier active", d.tier.empty() ? "none: " + d.why : d.why});
   table.row(
       {"caches", fmt::format("L1 data {}, L2 {}, L3 {}", size(d.cache.l1_data), size(d.cache.l2), size(d.cache.l3))});
   table.row({"threads", std::to_string(d.threads)});

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // kvant VERB [ARGS]: finds the verb, parses its options, runs it, and turns its error into an exit code.
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -83,6 +85,14 @@ CommonOptions guess_common(const std::vector<std::string>& words) {
   return common;
 }
 
+/// Standard streams that the caller closed would hand their numbers to the next file that is opened, and progress would
+/// go into an output. They are opened for reading, so that writing to them fails.
+void reserve_standard_streams() {
+  int fd = 0;
+  while (fd >= 0 && fd <= STDERR_FILENO) fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) ::close(fd);
+}
+
 int refuse(Console& console, const Error& error) {
   console.error(error);
   static_cast<void>(console.finish());  // the exit code is taken already
@@ -144,6 +154,7 @@ int run_line(std::vector<std::string> words) {
 
 int main(int argc, char** argv) {
   using namespace kvant;
+  cli::reserve_standard_streams();
   const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
   Error error;
   try {

@@ -14,12 +14,28 @@
 #include "kvant/io/utf8.hpp"
 
 namespace kvant::cli {
+
+std::optional<std::uint64_t> parse_whole(std::string_view text) noexcept {
+  std::uint64_t value = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return ec == std::errc{} && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
 namespace {
+
+constexpr std::uint64_t kMostThreads = 1024;
 
 tl::unexpected<Error> usage(std::string message) { return fail(ErrorCode::usage, std::move(message)); }
 
 /// The longest name of "-o,--output", which errors use.
 std::string_view long_name(std::string_view names) { return names.substr(names.rfind(',') + 1); }
+
+Result<std::uint64_t> whole_between(std::string_view name, std::string_view text, std::uint64_t low,
+                                    std::uint64_t high) {
+  const auto value = parse_whole(text);
+  if (value && *value >= low && *value <= high) return *value;
+  return usage(fmt::format("{}: '{}' is no whole number from {} to {}", name, text, low, high));
+}
 
 std::optional<double> parse_real(std::string_view text) noexcept {
   double value = 0;
@@ -27,29 +43,7 @@ std::optional<double> parse_real(std::string_view text) noexcept {
   return ec == std::errc{} && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
 }
 
-/// CLI11 reads `--name=` as if the value followed as the next word; here it is the empty text.
-std::vector<std::string> split_empty_values(const std::vector<std::string>& words) {
-  std::vector<std::string> out;
-  bool options = true;
-  for (const std::string& word : words) {
-    options = options && word != "--";
-    if (options && word.starts_with("--") && word.ends_with('=') && word.find('=') + 1 == word.size()) {
-      out.push_back(word.substr(0, word.size() - 1));
-      out.emplace_back();
-    } else {
-      out.push_back(word);
-    }
-  }
-  return out;
-}
-
 }  // namespace
-
-std::optional<std::uint64_t> parse_whole(std::string_view text) noexcept {
-  std::uint64_t value = 0;
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return ec == std::errc{} && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
-}
 
 struct Options::Impl {
   struct Row {
@@ -136,9 +130,8 @@ void Options::whole(Spelling spelling, std::uint64_t& target, std::uint64_t low,
                     std::string_view shown) {
   custom(spelling, Need::optional, shown.empty() ? std::to_string(target) : std::string(shown), false,
          [&target, low, high](std::string_view name, const std::string& text) -> Status {
-           const auto value = parse_whole(text);
-           if (!value || *value < low || *value > high)
-             return usage(fmt::format("{}: '{}' is no whole number from {} to {}", name, text, low, high));
+           const auto value = whole_between(name, text, low, high);
+           if (!value) return propagate(value);
            target = *value;
            return {};
          });
@@ -175,17 +168,15 @@ void Options::common(CommonOptions& target) {
            target.log_format = text == "json" ? LogFormat::json : LogFormat::text;
            return {};
          });
-  custom({"--threads", "N", "threads to work with; changes no byte of an output"}, Need::optional, "all available",
-         false, [&target](std::string_view name, const std::string& text) -> Status {
-           constexpr unsigned kMost = 1024;
-           const auto value = parse_whole(text);
-           if (!value || *value < 1 || *value > kMost)
-             return usage(fmt::format("{}: '{}' is no whole number from 1 to {}", name, text, kMost));
+  custom({"--threads", "N", "threads to work with; results are the same"}, Need::optional, "all available", false,
+         [&target](std::string_view name, const std::string& text) -> Status {
+           const auto value = whole_between(name, text, 1, kMostThreads);
+           if (!value) return propagate(value);
            target.threads = static_cast<unsigned>(*value);
            return {};
          });
-  custom({"--tier", "NAME", "kernels to work with (kvant list tiers); changes no byte of an output"}, Need::optional,
-         "KVANT_TIER, or the best", false, [&target](std::string_view, const std::string& text) -> Status {
+  custom({"--tier", "NAME", "kernels to work with (kvant list tiers)"}, Need::optional, "KVANT_TIER, or the best",
+         false, [&target](std::string_view, const std::string& text) -> Status {
            target.tier = text;
            return {};
          });
@@ -196,6 +187,22 @@ void Options::common(CommonOptions& target) {
 bool Options::takes_value(std::string_view name) const {
   const CLI::Option* option = impl_->app.get_option_no_throw(std::string(name));
   return option != nullptr && option->get_items_expected_max() > 0;
+}
+
+/// CLI11 reads `--name=` as if the value followed as the next word; here it is the empty text.
+std::vector<std::string> Options::split_empty_values(const std::vector<std::string>& words) const {
+  std::vector<std::string> out;
+  for (auto word = words.begin(); word != words.end(); ++word) {
+    if (*word == "--") {
+      out.insert(out.end(), word, words.end());
+      break;
+    }
+    const bool empty_value = word->ends_with('=') && takes_value(word->substr(0, word->size() - 1));
+    out.push_back(empty_value ? word->substr(0, word->size() - 1) : *word);
+    if (empty_value) out.emplace_back();
+    if (takes_value(*word) && word + 1 != words.end()) out.push_back(*++word);
+  }
+  return out;
 }
 
 Status Options::parse(const std::vector<std::string>& words, const CommonOptions& common) {

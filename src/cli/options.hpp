@@ -75,6 +75,8 @@ class Options {
   [[nodiscard]] std::string help() const;
 
  private:
+  [[nodiscard]] std::vector<std::string> split_empty_values(const std::vector<std::string>& words) const;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

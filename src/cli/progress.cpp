@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "kvant/io/utf8.hpp"
 #include "machine.hpp"
@@ -29,6 +30,11 @@ std::string human_seconds(double seconds) {
   if (whole < 60) return fmt::format("{} s", whole);
   if (whole < 3600) return fmt::format("{}:{:02} min", whole / 60, whole % 60);
   return fmt::format("{}:{:02} h", whole / 3600, whole % 3600 / 60);
+}
+
+std::string_view unit_name(Unit unit) {
+  constexpr std::array<std::string_view, 3> kNames{"bytes", "tokens", "measurements"};
+  return kNames[static_cast<std::size_t>(unit)];
 }
 
 void write_raw(std::string_view text) {
@@ -73,7 +79,7 @@ void Reporter::warn(std::string_view text) {
 }
 
 std::string Reporter::amount(double count) const {
-  return unit_ == Unit::bytes ? human_bytes(count) : fmt::format("{:.0f} tokens", count);
+  return unit_ == Unit::bytes ? human_bytes(count) : fmt::format("{:.0f} {}", count, unit_name(unit_));
 }
 
 void Reporter::write_line(const State& state) {
@@ -84,7 +90,7 @@ void Reporter::write_line(const State& state) {
 void Reporter::write_object(const State& state) {
   io::Json line = io::Json::object();
   line.set("event", "progress").set("item", io::printable(item_, kMaxItem)).set("done", state.done);
-  line.set("total", state.total).set("unit", unit_ == Unit::bytes ? "bytes" : "tokens");
+  line.set("total", state.total).set("unit", unit_name(unit_));
   line.set("seconds", state.seconds).set("per_s", state.rate).set("peak_rss_bytes", peak_rss_bytes());
   write_stderr(io::to_text(line));
 }

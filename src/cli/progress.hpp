@@ -13,7 +13,7 @@
 namespace kvant::cli {
 
 /// What progress counts.
-enum class Unit : std::uint8_t { bytes, tokens };
+enum class Unit : std::uint8_t { bytes, tokens, measurements };
 
 class Reporter final : public pipeline::Progress {
  public:

@@ -6,7 +6,8 @@
 namespace kvant::cli {
 namespace {
 
-constexpr std::array<const Verb*, 7> kVerbs{&kInspect, &kQuantize, &kDequantize, &kEval, &kGenerate, &kList, &kDoctor};
+constexpr std::array<const Verb*, 8> kVerbs{&kInspect,  &kQuantize, &kDequantize, &kEval,
+                                            &kGenerate, &kBench,    &kList,       &kDoctor};
 
 }  // namespace
 

@@ -124,6 +124,7 @@ Status read_codes(const Checkpoint& checkpoint, const QuantizedWeight& w, Conven
                 "is missing or does not hold " + std::to_string(w.rows) + " rows of " +
                     std::to_string(storage.row_bytes) + " bytes of " + std::string(dtype_info(storage.dtype).name),
                 where);
+  if (q.rows == 0) return {};  // whatever its columns are said to be
   std::vector<std::uint8_t> row(static_cast<std::size_t>(storage.row_bytes));
   for (std::size_t r = 0; r < q.rows; ++r) {
     if (const Status read =

@@ -40,9 +40,10 @@ struct Built {
   Built() noexcept {
     Kernels table{};
     for (std::size_t i = 0; i < kRows.size(); ++i) {
-      kRows[i].use(table);
-      tables[i] = table;
       tiers[i] = {kRows[i].name, kRows[i].needs, has_features(kRows[i].needs)};
+      // Even the function that fills a table is compiled for its tier.
+      if (tiers[i].runnable) kRows[i].use(table);
+      tables[i] = table;
     }
   }
 };

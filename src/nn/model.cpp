@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <unordered_set>
 #include <utility>
 
@@ -263,18 +264,16 @@ Status Model::forward(std::span<const std::int32_t> ids, KvCache& cache, MatrixV
     if (Status s = check_call(ids, cache, logits); !s) return s;
     Workspace work(config_, std::min(ids.size(), kChunk), cache.length() + ids.size());
     const Linear& head = head_ ? *head_ : embedding_;
+    const bool last_only = logits.rows() != ids.size();
     for (std::size_t first = 0; first < ids.size(); first += kChunk) {
       work.rows = std::min(kChunk, ids.size() - first);
-      const bool is_last = first + work.rows == ids.size();
       if (Status s = run_blocks(ids.subspan(first, work.rows), cache.length() + first, cache, work, context); !s)
         return s;
-      if (logits.rows() != ids.size() && !is_last) continue;
-      const std::size_t wanted = logits.rows() != ids.size() ? 1 : work.rows;
-      const std::size_t skipped = work.rows - wanted;
-      const auto normed = work.use(work.normed).rows(skipped, wanted);
-      normalize(work.use(work.x).rows(skipped, wanted), final_norm_, normed, context);
-      const auto out = wanted == logits.rows() ? logits : logits.rows(first, wanted);
-      if (Status s = head.multiply(normed, out, context); !s) return s;
+      if (last_only && first + work.rows != ids.size()) continue;
+      const std::size_t wanted = last_only ? 1 : work.rows;
+      const auto normed = work.normed.view().rows(0, wanted);
+      normalize(work.use(work.x).rows(work.rows - wanted, wanted), final_norm_, normed, context);
+      if (Status s = head.multiply(normed, logits.rows(last_only ? 0 : first, wanted), context); !s) return s;
     }
     cache.advance(ids.size());
     return {};
@@ -298,9 +297,9 @@ Status Model::run_attention(std::size_t layer, std::size_t position, KvCache& ca
   const Block& block = blocks_[layer];
   const auto normed = work.use(work.normed);
   normalize(work.use(work.x), block.attention_norm, normed, context);
-  for (const auto& [linear, out] :
-       {std::pair{&block.q, &work.q}, std::pair{&block.k, &work.k}, std::pair{&block.v, &work.v}})
-    if (Status s = linear->multiply(normed, work.use(*out), context); !s) return s;
+  if (Status s = block.q.multiply(normed, work.use(work.q), context); !s) return s;
+  if (Status s = block.k.multiply(normed, work.use(work.k), context); !s) return s;
+  if (Status s = block.v.multiply(normed, work.use(work.v), context); !s) return s;
   for_rows(work.rows, context, [&](std::size_t r) {
     config_.architecture->positions(work.q.row(r), work.cosines.row(r), work.sines.row(r));
     config_.architecture->positions(work.k.row(r), work.cosines.row(r), work.sines.row(r));

@@ -88,6 +88,18 @@ TEST_F(Streams, AFullStdoutIsAnError) {
   EXPECT_NE(run.err.find("stdout"), std::string::npos) << run.err;
 }
 
+TEST_F(Streams, ClosedStreamsNeverMeetAnOutput) {
+  ASSERT_EQ(run_kvant(quantize({})).exit, 0);
+  const std::string expected = read_bytes(folder_ / "q");
+  std::vector<std::string> words{"-c", "exec \"$0\" \"$@\" <&- 2>&-", KVANT_CLI_PATH};
+  for (const std::string& word : quantize({"--force"})) words.push_back(word);
+  EXPECT_EQ(Child(words, {}, "/bin/sh").wait().exit, 0);
+  EXPECT_TRUE(read_bytes(folder_ / "q") == expected);
+  words[1] += " >&-";
+  EXPECT_EQ(Child(words, {}, "/bin/sh").wait().exit, 5);
+  EXPECT_TRUE(read_bytes(folder_ / "q") == expected);
+}
+
 TEST_F(Streams, DecimalsAreIndependentOfTheLocale) {
   const Outcome run = run_kvant(quantize({"--json"}), {.environment = {"LC_ALL=de_DE.UTF-8"}});
   EXPECT_GT(number_at(json_of(run.out), "bits_per_weight"), 8.0);

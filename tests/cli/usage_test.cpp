@@ -12,7 +12,8 @@ namespace {
 
 using namespace kvant::cli::test;
 
-const std::vector<std::string> kVerbs{"inspect", "quantize", "dequantize", "eval", "generate", "list", "doctor"};
+const std::vector<std::string> kVerbs{"inspect",  "quantize", "dequantize", "eval",
+                                      "generate", "bench",    "list",       "doctor"};
 
 TEST(Help, ListsEveryVerb) {
   const Outcome run = run_kvant({"-h"});
@@ -141,6 +142,8 @@ TEST(Options, TakeTheNextWordAsAValueWhateverItIs) {
   EXPECT_EQ(text_at(tensors[0], "rule"), "(no text)");
   EXPECT_EQ(text_at(tensors[1], "rule"), "--skip [ab]");
   EXPECT_EQ(text_at(tensors[2], "rule"), "\\{\\}=int4-g32");
+  const auto error = expect_error({"quantize", folder / "m", "-o", "o", "--scheme", "--json=", "--"}, 2, "bad_scheme");
+  EXPECT_NE(text_at(error, "message").find("'--json='"), std::string::npos);
 }
 
 TEST(Errors, QuoteNoControlCharacters) {

@@ -43,10 +43,8 @@ try "" g++ -O2
 try "" g++ -O0
 try "" g++ -O3 -march=native -ffp-contract=fast
 try "" g++ -O2 -march=native -frounding-math -fno-trapping-math -fno-math-errno
-try "" g++ -O1 -fno-exceptions -fno-rtti
 try "" clang++ -O2 -ffp-contract=fast -march=native
 try "" clang++ -O0
-try "" clang++ -O3
 try qemu-aarch64 aarch64-linux-gnu-g++ -O2 -static
 try qemu-aarch64 aarch64-linux-gnu-g++ -O3 -ffp-contract=fast -static
 

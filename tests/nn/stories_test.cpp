@@ -72,7 +72,7 @@ TEST_F(Stories, AgreeWithTheDoubleReference) {
 }
 
 TEST_F(Stories, ReachTheRecordedLikelihoodByWindows) {
-  if (is_slow()) GTEST_SKIP() << "takes minutes on the generic tier";
+  if (is_slow()) GTEST_SKIP() << "takes too long on the generic tier";
   double sum = 0;
   std::size_t tokens = 0;
   for (std::size_t first = 0; first < ids_.size(); first += 512) {
@@ -86,7 +86,7 @@ TEST_F(Stories, ReachTheRecordedLikelihoodByWindows) {
 }
 
 TEST_F(Stories, ReachTheRecordedLikelihoodByDocuments) {
-  if (is_slow()) GTEST_SKIP() << "takes minutes on the generic tier";
+  if (is_slow()) GTEST_SKIP() << "takes too long on the generic tier";
   double sum = 0;
   std::size_t tokens = 0;
   for (auto begin = ids_.begin(); begin != ids_.end();) {

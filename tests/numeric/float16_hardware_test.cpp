@@ -11,7 +11,7 @@
 
 namespace {
 
-#if defined(__GNUC__) && !defined(__clang__) && defined(__FLT16_MANT_DIG__)
+#if defined(__GNUC__) && !defined(__clang__) && (defined(__SSE2__) || __GNUC__ >= 13)
 
 __extension__ using Half = _Float16;
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <set>
+#include <initializer_list>
 #include <string>
 #include <vector>
 

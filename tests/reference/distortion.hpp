@@ -2,6 +2,7 @@
 // Error measures from their definitions, in long double.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>

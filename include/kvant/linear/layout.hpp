@@ -42,10 +42,17 @@ inline constexpr std::array kLayouts{
 class AlignedBytes {
  public:
   AlignedBytes() = default;
-  explicit AlignedBytes(std::size_t size)
-      : data_(static_cast<unsigned char*>(::operator new (size, std::align_val_t{kAlignment}))), size_(size) {
+  explicit AlignedBytes(std::size_t size) : data_(allocate(size)), size_(size) {
     if (size != 0) std::memset(data_.get(), 0, size);
   }
+  AlignedBytes(const AlignedBytes& other) : data_(allocate(other.size_)), size_(other.size_) {
+    if (size_ != 0) std::memcpy(data_.get(), other.data_.get(), size_);
+  }
+  AlignedBytes& operator=(const AlignedBytes& other) { return *this = AlignedBytes(other); }
+  AlignedBytes(AlignedBytes&&) noexcept = default;
+  AlignedBytes& operator=(AlignedBytes&&) noexcept = default;
+  ~AlignedBytes() = default;
+
   [[nodiscard]] unsigned char* data() noexcept { return data_.get(); }
   [[nodiscard]] const unsigned char* data() const noexcept { return data_.get(); }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -53,6 +60,9 @@ class AlignedBytes {
   static constexpr std::size_t kAlignment = 64;
 
  private:
+  [[nodiscard]] static unsigned char* allocate(std::size_t size) {
+    return static_cast<unsigned char*>(::operator new (size, std::align_val_t{kAlignment}));
+  }
   struct Deleter {
     void operator()(unsigned char* p) const noexcept { ::operator delete (p, std::align_val_t{kAlignment}); }
   };

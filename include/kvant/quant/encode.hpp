@@ -113,7 +113,7 @@ inline Status check_finite(MatrixView<const float> weight) {
   q.scales.push_back({scheme.scale_type, bands, groups, std::vector<float>(bands * groups)});
   if (scheme.symmetry == Symmetry::asymmetric) q.zero_points.resize(bands * groups);
 
-  const Grid grid(scheme);
+  const Grid grid(scheme, context.kernels());
   const bool all_finite = finite.has_value() || options.nonfinite == NonFinite::zero;
   const std::size_t height = granularity.block_rows(q.rows);
   std::vector<std::size_t> clamped(bands);

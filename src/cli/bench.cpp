@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/pipeline/bench.hpp"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <string>
+
+#include "console.hpp"
+#include "machine.hpp"
+#include "progress.hpp"
+#include "verbs.hpp"
+
+namespace kvant::cli {
+namespace {
+
+using pipeline::BenchReport;
+using pipeline::BenchRow;
+
+io::Json known(const std::optional<double>& value) { return value ? io::Json(*value) : io::Json(); }
+
+io::Json machine(const BenchReport& report) {
+  const CacheSizes cache = cache_sizes();
+  io::Json json = io::Json::object();
+  json.set("cpu", cpu_name()).set("l2_bytes", cache.l2).set("l3_bytes", cache.l3).set("huge_pages", huge_pages());
+  json.set("busy_elsewhere", report.busy_elsewhere);
+  return json;
+}
+
+io::Json peaks(const BenchReport& report) {
+  io::Json gops = io::Json::object();
+  for (const pipeline::BenchPeak& peak : report.peaks) gops.set(std::string(peak.name), peak.gops);
+  io::Json reads = io::Json::object();
+  reads.set("l2", known(report.reads.l2)).set("l3", known(report.reads.l3));
+  reads.set("memory", report.reads.memory).set("memory_one_thread", report.reads.memory_one_thread);
+  return io::Json::object().set("gops", std::move(gops)).set("gb_per_s", std::move(reads));
+}
+
+io::Json to_json(const BenchReport& report) {
+  io::Json rows = io::Json::array();
+  for (const BenchRow& r : report.rows) {
+    io::Json row = io::Json::object();
+    row.set("op", r.op).set("scheme", r.scheme).set("tier", report.tier).set("n", r.n).set("k", r.k).set("m", r.m);
+    row.set("threads", report.threads).set("seconds_min", r.seconds_min).set("seconds_median", r.seconds_median);
+    row.set("gops", r.gops).set("peak", r.peak.empty() ? io::Json() : io::Json(r.peak));
+    row.set("percent_of_peak", known(r.percent_of_peak)).set("gb_per_s", r.gb_per_s);
+    row.set("percent_of_read", r.percent_of_read).set("times_fp32", known(r.times_fp32));
+    rows.push_back(std::move(row));
+  }
+  io::Json json = document("bench");
+  json.set("machine", machine(report)).set("peaks", peaks(report)).set("rows", std::move(rows));
+  return json;
+}
+
+/// Markdown that reads well as it is.
+std::string to_markdown(const BenchReport& report) {
+  std::string text = fmt::format("| {:<23} | {:>11} | {:>5} | {:>9} | {:>11} | {:>8} | {:>7} |\n", "layer", "N x K",
+                                 "M", "ms", "rate", "of limit", "vs fp32");
+  text +=
+      fmt::format("|:{:-<23}-|-{:->11}:|-{:->5}:|-{:->9}:|-{:->11}:|-{:->8}:|-{:->7}:|\n", "", "", "", "", "", "", "");
+  for (const BenchRow& r : report.rows)
+    text += fmt::format("| {:<23} | {:>11} | {:>5} | {:>9.3f} | {:>11} | {:>8} | {:>7} |\n", r.scheme,
+                        fmt::format("{} x {}", r.n, r.k), r.m, 1e3 * r.seconds_median,
+                        r.memory_bound() ? fmt::format("{:.1f} GB/s", r.gb_per_s) : fmt::format("{:.0f} GOP/s", r.gops),
+                        fmt::format("{:.0f} %", r.percent_of_limit()),
+                        r.times_fp32 ? fmt::format("{:.2f} x", *r.times_fp32) : "");
+  text +=
+      fmt::format("\nTier {}, {}. Limits in this run: {:.1f} GB/s read from memory", report.tier,
+                  report.threads == 1 ? "1 thread" : fmt::format("{} threads", report.threads), report.reads.memory);
+  for (const pipeline::BenchPeak& peak : report.peaks)
+    if (std::any_of(report.rows.begin(), report.rows.end(), [&](const BenchRow& r) { return r.peak == peak.name; }))
+      text += fmt::format(", {:.0f} GOP/s by {}", peak.gops, peak.name);
+  return text + ".\n";
+}
+
+class Bench final : public Command {
+ public:
+  void define(Options& options) override {
+    options.text({"--op", "REGEX", "measure only these kernels or schemes: PCRE2, matched against the whole name"},
+                 options_.op);
+    options.custom({"--shape", "NxK", "output by input features of a layer"}, Need::optional,
+                   "4096x4096 and 14336x4096", true, [this](std::string_view, const std::string& text) -> Status {
+                     const auto shape = pipeline::parse_layer_shape(text);
+                     if (!shape) return propagate(shape);
+                     if (!shapes_given_) options_.shapes.clear();
+                     shapes_given_ = true;
+                     options_.shapes.push_back(*shape);
+                     return {};
+                   });
+    options.custom({"--m", "LIST", "numbers of input rows, with commas between"}, Need::optional, "1,4,16,128,512",
+                   false, [this](std::string_view, const std::string& text) -> Status {
+                     auto counts = pipeline::parse_row_counts(text);
+                     if (!counts) return propagate(counts);
+                     options_.row_counts = *std::move(counts);
+                     return {};
+                   });
+  }
+
+  Status run(Console& console) override {
+    const auto runtime = make_runtime(console.options());
+    if (!runtime) return propagate(runtime);
+    const auto report = [&] {
+      Reporter reporter(console, Unit::measurements);
+      return pipeline::bench(options_, runtime->context(), reporter);
+    }();
+    if (!report) return propagate(report);
+    if (console.json())
+      console.print_json(to_json(*report));
+    else
+      console.print(to_markdown(*report));
+    return {};
+  }
+
+ private:
+  pipeline::BenchOptions options_;
+  bool shapes_given_ = false;
+};
+
+}  // namespace
+
+constinit const Verb kBench{
+    "bench",
+    "[--op REGEX] [--shape NxK]... [--m LIST]",
+    "Measures layers of every kind on this machine, against its limits and fp32.",
+    {"kvant bench --shape 4096x4096 --m 1,128", "kvant bench --op 'int4-.*' --threads 1 --json"},
+    [] { return std::unique_ptr<Command>(std::make_unique<Bench>()); },
+};
+
+}  // namespace kvant::cli

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bandwidth.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <new>
+
+#include "kernels/cpu_features.hpp"
+#include "kvant/core/checked.hpp"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace kvant::pipeline {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kChunk = kHugePage;  ///< what a thread reads at a time
+constexpr std::size_t kBatch = 32;         ///< chunks between two looks at the clock
+constexpr std::size_t kStep = 1024;        ///< bytes that a loop reads per turn
+
+double seconds_since(Clock::time_point start) noexcept {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Each of these reads a multiple of kStep bytes.
+
+void read_words(const unsigned char* data, std::size_t bytes) noexcept {
+  std::array<std::uint64_t, kStep / 8> words{};
+  std::array<std::uint64_t, 16> sums{};
+  for (std::size_t at = 0; at < bytes; at += kStep) {
+    std::memcpy(words.data(), data + at, kStep);
+    for (std::size_t i = 0; i < words.size(); ++i) sums[i % sums.size()] ^= words[i];
+  }
+  std::uint64_t total = 0;
+  for (const std::uint64_t s : sums) total ^= s;
+  [[maybe_unused]] const volatile std::uint64_t kept = total;
+}
+
+#if defined(__x86_64__)
+
+void read_ymm(const unsigned char* data, std::size_t bytes) noexcept {
+  const unsigned char* const end = data + bytes;
+  __asm__ volatile(
+      "1:\n\t"
+      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+      "vmovups \\i*32(%0), %%ymm\\i\n\t"
+      ".endr\n\t"
+      "add $512, %0\n\tcmp %1, %0\n\tjb 1b\n\tvzeroupper"
+      : "+r"(data)
+      : "r"(end)
+      : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+}
+
+void read_zmm(const unsigned char* data, std::size_t bytes) noexcept {
+  const unsigned char* const end = data + bytes;
+  __asm__ volatile(
+      "1:\n\t"
+      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+      "vmovups \\i*64(%0), %%zmm\\i\n\t"
+      ".endr\n\t"
+      "add $1024, %0\n\tcmp %1, %0\n\tjb 1b\n\tvzeroupper"
+      : "+r"(data)
+      : "r"(end)
+      : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+}
+
+#endif
+
+auto best_read() noexcept {
+#if defined(__x86_64__)
+  if (kernels::has_features("avx512f")) return &read_zmm;
+  if (kernels::has_features("avx")) return &read_ymm;
+#endif
+  return &read_words;
+}
+
+unsigned char* allocate(std::size_t bytes) {
+  void* const p = ::operator new (bytes, std::align_val_t{kHugePage});
+#if defined(__linux__)
+  ::madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+  std::memset(p, 0x5a, bytes);  // pages that nobody wrote are one page of zeros
+  return static_cast<unsigned char*>(p);
+}
+
+}  // namespace
+
+std::size_t cache_bytes(int level) noexcept {
+  const long bytes = ::sysconf(level == 2 ? _SC_LEVEL2_CACHE_SIZE : _SC_LEVEL3_CACHE_SIZE);
+  return bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+std::size_t beyond_caches() noexcept {
+  constexpr std::size_t kLeast = std::size_t{256} << 20;
+  return round_up(std::max(4 * cache_bytes(3), kLeast), kBatch * kChunk);
+}
+
+void ReadBandwidth::Free::operator()(unsigned char* p) const noexcept {
+  ::operator delete (p, std::align_val_t{kHugePage});
+}
+
+ReadBandwidth::ReadBandwidth() : read_(best_read()), size_(beyond_caches()), data_(allocate(size_)) {}
+
+double ReadBandwidth::memory(const Context& context, double seconds) {
+  double bytes = 0;
+  double elapsed = 0;
+  for (const auto start = Clock::now(); elapsed < seconds || bytes == 0; elapsed = seconds_since(start)) {
+    context.for_each(kBatch, [&](std::size_t i) { read_(data_.get() + (next_ + i) * kChunk, kChunk); });
+    next_ = (next_ + kBatch) % (size_ / kChunk);
+    bytes += static_cast<double>(kBatch * kChunk);
+  }
+  return bytes / elapsed;
+}
+
+double ReadBandwidth::cached(std::size_t bytes, const Context& context, double seconds) const {
+  const std::size_t threads = context.concurrency();
+  const std::size_t own = std::max(std::min(bytes, size_ / threads) / kStep, std::size_t{1}) * kStep;
+  const std::size_t turns = ceil_div(kBatch * kChunk, own);
+  double total = 0;
+  double elapsed = 0;
+  for (const auto start = Clock::now(); elapsed < seconds || total == 0; elapsed = seconds_since(start)) {
+    context.for_each(threads, [&](std::size_t i) {
+      for (std::size_t t = 0; t < turns; ++t) read_(data_.get() + i * own, own);
+    });
+    total += static_cast<double>(threads * turns * own);
+  }
+  return total / elapsed;
+}
+
+}  // namespace kvant::pipeline

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/pipeline/bench.hpp"
+
+#include <charconv>
+#include <iterator>
+#include <new>
+#include <span>
+#include <utility>
+
+#include "bench_case.hpp"
+#include "limits.hpp"
+#include "machine_load.hpp"
+
+namespace kvant::pipeline {
+namespace {
+
+constexpr std::size_t kMostRows = 65536;
+constexpr std::size_t kMostInputs = 65536;
+constexpr std::size_t kMostOutputs = std::size_t{1} << 20;
+constexpr double kBusy = 0.05;  ///< processors at which a machine is not idle
+
+/// A number from 1 to `most` at the front of `text`, which it takes off.
+std::optional<std::size_t> take_number(std::string_view& text, std::size_t most) noexcept {
+  std::size_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || value < 1 || value > most) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  return value;
+}
+
+bool take(std::string_view& text, char c) noexcept {
+  if (text.empty() || text.front() != c) return false;
+  text.remove_prefix(1);
+  return true;
+}
+
+std::string quoted(std::string_view text) { return "'" + std::string(text.substr(0, 100)) + "'"; }
+
+std::string one_decimal(double x) {
+  const auto tenths = static_cast<long long>(x * 10 + 0.5);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
+/// The cases of one shape that have the same number of rows contend with each other.
+Status bench_shape(const LayerShape& shape, const BenchOptions& options, const Context& context, Limits& limits,
+                   const NextTurn& next, BenchReport& report) {
+  const auto cases = linear_cases(shape, options, context);
+  if (!cases) return propagate(cases);
+  for (auto first = cases->begin(); first != cases->end();) {
+    const auto last = std::find_if(first, cases->end(), [&](const BenchCase& c) { return c.m != first->m; });
+    auto rows = measure(std::span(first, last), options, limits, next);
+    if (!rows) return propagate(rows);
+    std::move(rows->begin(), rows->end(), std::back_inserter(report.rows));
+    first = last;
+  }
+  return {};
+}
+
+Result<BenchReport> bench_all(const BenchOptions& options, const Context& context, Progress& progress) {
+  if (options.rounds == 0) return fail(ErrorCode::usage, "0 rounds measure nothing, expected at least 1");
+  const MachineLoad load;
+  Limits limits(context);
+  BenchReport report;
+  report.tier = context.kernels().tier;
+  report.threads = context.concurrency();
+  const std::uint64_t total = options.shapes.size() * options.row_counts.size();
+  if (!progress.advance("limits of the machine", 0, total)) return fail(ErrorCode::interrupted, "interrupted");
+  report.peaks = limits.all_peaks(options.rounds, options.seconds);
+  report.reads = limits.all_reads(options.rounds, options.seconds);
+  std::uint64_t done = 0;
+  for (const LayerShape& shape : options.shapes) {
+    const std::string name = std::to_string(shape.n) + "x" + std::to_string(shape.k);
+    std::size_t rows = 0;
+    const NextTurn next = [&](const BenchCase& c) {
+      if (c.m != rows) ++done;
+      rows = c.m;
+      return progress.advance(name + ", " + std::to_string(c.m) + " rows", done - 1, total);
+    };
+    if (!progress.advance(name, done, total)) return fail(ErrorCode::interrupted, "interrupted");
+    if (const Status ok = bench_shape(shape, options, context, limits, next, report); !ok) return propagate(ok);
+  }
+  if (report.rows.empty())
+    return fail(ErrorCode::usage, "nothing to measure: " + quoted(options.op) + " is the name of no op and no scheme");
+  report.busy_elsewhere = load.busy_elsewhere();
+  if (report.busy_elsewhere > kBusy)
+    progress.warn("the machine is not idle: other processes kept " + one_decimal(report.busy_elsewhere) +
+                  " processors busy, so times are too long and only shares of a limit mean something");
+  return report;
+}
+
+}  // namespace
+
+Result<LayerShape> parse_layer_shape(std::string_view text) {
+  std::string_view rest = text;
+  const auto n = take_number(rest, kMostOutputs);
+  if (n && take(rest, 'x'))
+    if (const auto k = take_number(rest, kMostInputs); k && rest.empty()) return LayerShape{*n, *k};
+  return fail(ErrorCode::usage, quoted(text) + " is no shape; expected NxK, as 4096x4096, of at most " +
+                                    std::to_string(kMostOutputs) + "x" + std::to_string(kMostInputs));
+}
+
+Result<std::vector<std::size_t>> parse_row_counts(std::string_view text) {
+  std::vector<std::size_t> counts;
+  std::string_view rest = text;
+  do {
+    const auto count = take_number(rest, kMostRows);
+    if (!count || std::ranges::find(counts, *count) != counts.end())
+      return fail(ErrorCode::usage, quoted(text) + " is no list of different numbers from 1 to " +
+                                        std::to_string(kMostRows) + ", as 1,4,16");
+    counts.push_back(*count);
+  } while (take(rest, ','));
+  if (!rest.empty()) return fail(ErrorCode::usage, quoted(text) + " is no list of numbers, as 1,4,16");
+  return counts;
+}
+
+Result<BenchReport> bench(const BenchOptions& options, const Context& context, Progress& progress) try {
+  return bench_all(options, context, progress);
+} catch (const std::bad_alloc&) {
+  return fail(ErrorCode::out_of_memory,
+              "no memory for the copies of the weights; measure smaller shapes, or fewer ops");
+}
+
+}  // namespace kvant::pipeline

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// The generic tier, which defines what every other one computes, against double precision on unpacked weights.
+#include "kvant/kernels/generic.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gemm_problem.hpp"
+
+namespace kvant::test {
+namespace {
+
+namespace generic = kernels::generic;
+
+constexpr double kUnit = 0x1p-24;  // half the distance from 1 to the next float
+
+std::vector<WeightShape> shapes(Packing packing) {
+  std::vector<WeightShape> all;
+  const bool grouped = packing == Packing::w4 || packing == Packing::w8;
+  for (const std::size_t n : {std::size_t{1}, std::size_t{33}, std::size_t{70}})
+    for (const std::size_t k : {std::size_t{1}, std::size_t{9}, std::size_t{64}, std::size_t{172}})
+      for (const std::size_t group : {std::size_t{8}, std::size_t{32}, k})
+        for (const bool scales_f32 : {false, true})
+          for (const bool has_zeros : {false, true})
+            if (grouped ? group <= k : group == k && !scales_f32 && !has_zeros)
+              all.push_back({packing, n, k, grouped ? group : 0, scales_f32, has_zeros});
+  return all;
+}
+
+/// y against the sum of weight(row, j) * activation(j), within `roundings` half units of the sum of the magnitudes of
+/// all that is added up.
+template <class Weight, class Magnitude, class Activation>
+void expect_product(const PlainWeights& w, const std::vector<float>& y, std::size_t m, const std::vector<float>& bias,
+                    std::size_t roundings, Weight weight, Magnitude magnitude, Activation activation) {
+  for (std::size_t i = 0; i < m; ++i)
+    for (std::size_t row = 0; row < w.n; ++row) {
+      double expected = bias.empty() ? 0.0 : double{bias[row]};
+      double size = std::fabs(expected);
+      for (std::size_t j = 0; j < w.k; ++j) {
+        expected += weight(row, j) * activation(i, j);
+        size += magnitude(row, j) * std::fabs(activation(i, j));
+      }
+      ASSERT_NEAR(double{y[i * w.n + row]}, expected, static_cast<double>(roundings) * kUnit * size)
+          << "n=" << w.n << " k=" << w.k << " group=" << w.group << " row " << i << " feature " << row;
+    }
+}
+
+/// What a weight contributes at most before its zero point is taken off: |level| + |zero point|, times the scale.
+double reach(const PlainWeights& w, std::size_t row, std::size_t col) {
+  if (!w.grouped()) return std::fabs(double{w.values[row * w.k + col]});
+  const std::size_t at = row * w.groups() + col / w.group;
+  return (std::fabs(w.level(row, col)) + (w.has_zeros ? std::fabs(double(w.zeros[at] - w.zero)) : 0.0)) *
+         std::fabs(double{w.scales[at]});
+}
+
+void expect_float_product(Packing packing, kernels::Gemm gemm) {
+  std::uint64_t seed = 0;
+  for (const WeightShape& shape : shapes(packing)) {
+    const PlainWeights w = random_weights(shape, ++seed);
+    const PlainActivations a = random_activations(3, shape.k, shape.group, seed);
+    const std::vector<float> bias(seed % 2 == 0 ? shape.n : 0, 0.75f);
+    const std::vector<float> y = GemmProblem(w, a, bias, Edge::end).run(gemm, 3, Edge::end);
+    // A rounding per input and one per group on the way, the sums of activations, the zero point, the bias.
+    expect_product(
+        w, y, 3, bias, 2 * shape.k + w.groups() + 4, [&](std::size_t row, std::size_t j) { return w.value(row, j); },
+        [&](std::size_t row, std::size_t j) { return reach(w, row, j); },
+        [&](std::size_t i, std::size_t j) { return double{a.f32[i * a.lda + j]}; });
+  }
+}
+
+void expect_integer_product(Packing packing, kernels::Gemm gemm) {
+  std::uint64_t seed = 0;
+  for (const WeightShape& shape : shapes(packing)) {
+    const PlainWeights w = random_weights(shape, ++seed);
+    const PlainActivations a = random_activations(3, shape.k, shape.group, seed);
+    const std::vector<float> bias(seed % 2 == 0 ? shape.n : 0, 0.75f);
+    const std::vector<float> y = GemmProblem(w, a, bias, Edge::end).run(gemm, 3, Edge::end);
+    // Exact within a group: what rounds is its conversion, its product, and the scale of the row.
+    expect_product(
+        w, y, 3, bias, 2 * w.groups() + 2, [&](std::size_t row, std::size_t j) { return w.integer_value(row, j); },
+        [&](std::size_t row, std::size_t j) { return std::fabs(w.integer_value(row, j)); },
+        [&](std::size_t i, std::size_t j) { return a.s8[i * a.lda + j] * double{a.scales[i]}; });
+  }
+}
+
+TEST(Generic, MultipliesFloatWeights) { expect_float_product(Packing::f32, &generic::gemm_f32_f32); }
+TEST(Generic, MultipliesBfloat16Weights) { expect_float_product(Packing::bf16, &generic::gemm_bf16_f32); }
+TEST(Generic, MultipliesByteCodes) { expect_float_product(Packing::w8, &generic::gemm_w8_f32); }
+TEST(Generic, MultipliesNibbleCodes) { expect_float_product(Packing::w4, &generic::gemm_w4_f32); }
+TEST(Generic, MultipliesByteCodesByIntegers) { expect_integer_product(Packing::w8, &generic::gemm_w8_s8); }
+TEST(Generic, MultipliesNibbleCodesByIntegers) { expect_integer_product(Packing::w4, &generic::gemm_w4_s8); }
+
+TEST(Generic, AddsNothingOverNoInputs) {
+  const PlainWeights w = random_weights({Packing::w4, 5, 0, 8, false, false}, 1);
+  const PlainActivations a = random_activations(2, 0, 8, 1);
+  const std::vector<float> bias{1, 2, 3, 4, 5};
+  EXPECT_EQ(GemmProblem(w, a, bias, Edge::end).run(&generic::gemm_w4_f32, 2, Edge::end),
+            (std::vector<float>{1, 2, 3, 4, 5, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(GemmProblem(w, a, {}, Edge::end).run(&generic::gemm_w4_s8, 2, Edge::end), std::vector<float>(10, 0.0f));
+}
+
+TEST(Generic, GathersTheValuesThatTheWeightsStandFor) {
+  for (const Packing packing : {Packing::f32, Packing::bf16, Packing::w4, Packing::w8})
+    for (const WeightShape& shape : shapes(packing)) {
+      const PlainWeights w = random_weights(shape, 7);
+      const GemmProblem problem(w, random_activations(1, shape.k, shape.group, 7), {}, Edge::end);
+      const kernels::GemmArgs& g = problem.args;
+      const std::vector<std::int32_t> ids{static_cast<std::int32_t>(shape.n - 1), 0};
+      std::vector<float> out(2 * shape.k);
+      const kernels::GatherArgs args{g.weights, g.panel_stride, g.n,        g.k, g.group,    g.scales_f32, g.has_zeros,
+                                     g.zero,    g.levels,       ids.data(), 2,   out.data(), shape.k};
+      const auto gather = packing == Packing::f32    ? &generic::gather_f32
+                          : packing == Packing::bf16 ? &generic::gather_bf16
+                          : packing == Packing::w4   ? &generic::gather_w4
+                                                     : &generic::gather_w8;
+      gather(args);
+      for (std::size_t i = 0; i < 2; ++i)
+        for (std::size_t j = 0; j < shape.k; ++j) {
+          const auto row = static_cast<std::size_t>(ids[i]);
+          ASSERT_NEAR(double{out[i * shape.k + j]}, w.value(row, j), 2 * kUnit * reach(w, row, j));
+        }
+    }
+}
+
+TEST(Generic, QuantizesActivationsWithinHalfAStep) {
+  std::mt19937_64 rng(1);
+  std::normal_distribution<float> normal;
+  constexpr std::size_t kK = 100;
+  std::vector<float> x(kK);
+  for (float& v : x) v = normal(rng);
+  std::vector<std::int8_t> q(104, 55);
+  float scale = 0;
+  std::vector<std::int32_t> sums(4);
+  generic::quantize_rows_s8({x.data(), 1, kK, kK, 32, q.data(), 104, &scale, sums.data()});
+  std::int32_t total = 0;
+  for (std::size_t j = 0; j < kK; ++j) {
+    EXPECT_NEAR(double{x[j]}, q[j] * double{scale}, double{scale} * (0.5 + 127 * 3 * kUnit)) << j;
+    total += q[j];
+  }
+  EXPECT_EQ(sums[0] + sums[1] + sums[2] + sums[3], total);
+  for (std::size_t j = kK; j < q.size(); ++j) EXPECT_EQ(q[j], 0) << "padding";
+}
+
+TEST(Generic, QuantizesARowOfZerosToZerosWithScaleZero) {
+  const std::vector<float> x{0.0f, -0.0f, 1e-42f, 0.0f};
+  std::vector<std::int8_t> q(8, 55);
+  float scale = 9;
+  std::int32_t sum = 9;
+  generic::quantize_rows_s8({x.data(), 1, 4, 4, 8, q.data(), 8, &scale, &sum});
+  EXPECT_EQ(q, std::vector<std::int8_t>(8, 0));
+  EXPECT_EQ(scale, 0.0f);
+  EXPECT_EQ(sum, 0);
+}
+
+TEST(Generic, QuantizesInfToTheLargestCodeAndNaNToZero) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const std::vector<float> x{kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 2.0f};
+  std::vector<std::int8_t> q(8);
+  float scale = 0;
+  std::int32_t sum = 0;
+  generic::quantize_rows_s8({x.data(), 1, 4, 4, 8, q.data(), 8, &scale, &sum});
+  EXPECT_EQ(q, (std::vector<std::int8_t>{127, -127, 0, 127, 0, 0, 0, 0}));
+  EXPECT_EQ(scale, 2.0f / 127.0f);
+  EXPECT_EQ(sum, 127);
+}
+
+TEST(Generic, AddsOuterProductsToTheUpperTriangle) {
+  constexpr std::size_t kN = 7;
+  constexpr std::size_t kRows = 20;
+  std::mt19937_64 rng(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(kRows * kN);
+  for (float& v : x) v = normal(rng);
+  std::vector<float> c(kN * kN, 0.5f);
+  generic::syrk_f32({x.data(), kRows, kN, kN, c.data(), kN, 2, 5});
+  for (std::size_t i = 0; i < kN; ++i)
+    for (std::size_t j = 0; j < kN; ++j) {
+      if (i < 2 || i >= 5 || j < i) {
+        EXPECT_EQ(c[i * kN + j], 0.5f) << i << ", " << j;
+        continue;
+      }
+      double expected = 0.5;
+      double size = 0.5;
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const double term = double{x[r * kN + i]} * double{x[r * kN + j]};
+        expected += term;
+        size += std::fabs(term);
+      }
+      EXPECT_NEAR(double{c[i * kN + j]}, expected, (kRows + 1) * kUnit * size) << i << ", " << j;
+    }
+}
+
+}  // namespace
+}  // namespace kvant::test

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What kvant is built from (docs/architecture.md says why each).
 
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON) # a project that adds kvant as a folder links them too
 find_package(Threads REQUIRED)
 set(KVANT_PRIVATE_DEPENDENCIES)
 set(KVANT_CLI_DEPENDENCIES)
@@ -9,7 +10,7 @@ if(CMAKE_CROSSCOMPILING)
   # The system's include folder belongs to another processor: show the compiler tl/ alone.
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include)
   file(CREATE_LINK /usr/include/tl ${CMAKE_BINARY_DIR}/include/tl SYMBOLIC)
-  add_library(tl::expected INTERFACE IMPORTED)
+  add_library(tl::expected INTERFACE IMPORTED GLOBAL)
   target_include_directories(tl::expected INTERFACE ${CMAKE_BINARY_DIR}/include)
 else()
   find_package(tl-expected REQUIRED)
@@ -18,7 +19,7 @@ endif()
 if(NOT KVANT_KERNELS_ONLY)
   find_package(PkgConfig REQUIRED)
   find_package(nlohmann_json REQUIRED)
-  pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+  pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8)
   list(APPEND KVANT_PRIVATE_DEPENDENCIES nlohmann_json::nlohmann_json PkgConfig::PCRE2)
   if(KVANT_BUILD_CLI)
     find_package(CLI11 REQUIRED)

@@ -35,6 +35,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/bandwidth.cpp
        src/pipeline/bench.cpp
        src/pipeline/bench_linear.cpp
+       src/pipeline/caches.cpp
        src/pipeline/dataset.cpp
        src/pipeline/evaluate.cpp
        src/pipeline/limits.cpp

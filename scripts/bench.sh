@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# bench.sh [KVANT BENCH OPTION…]: builds as released and prints, as Markdown, what layers do on this machine: on one
+# bench.sh: builds as released and prints, as Markdown, what layers do on this machine: on one
 # thread and on all of them, and int4 against Eigen. Keep the machine otherwise idle.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,10 +16,9 @@ echo "## Linear layers"
 echo
 "$bin/kvant" --version | sed 's/^/    /'
 "$bin/kvant" doctor | sed -n 's/^\(cpu\|caches\|huge pages\) /    \1 /p'
-for threads in 1 "$(nproc)"; do
+for threads in $(printf '%s\n' 1 "$(nproc)" | uniq); do
   echo
-  "$bin/kvant" bench --threads "$threads" "$@"
-  [[ $(nproc) -gt 1 ]] || break
+  "$bin/kvant" bench --threads "$threads"
 done
 
 echo

@@ -9,6 +9,8 @@
 #include <limits>
 #include <string_view>
 
+#include "pipeline/caches.hpp"
+
 namespace kvant::cli {
 namespace {
 
@@ -65,9 +67,7 @@ std::string cpu_name() {
   return name;
 }
 
-CacheSizes cache_sizes() {
-  return {configured(_SC_LEVEL1_DCACHE_SIZE), configured(_SC_LEVEL2_CACHE_SIZE), configured(_SC_LEVEL3_CACHE_SIZE)};
-}
+CacheSizes cache_sizes() { return {pipeline::cache_bytes(1), pipeline::cache_bytes(2), pipeline::cache_bytes(3)}; }
 
 std::string huge_pages() {
   const std::string line = first_line("/sys/kernel/mm/transparent_hugepage/enabled");  // "always [madvise] never"

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bandwidth.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -10,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "caches.hpp"
 #include "kernels/cpu_features.hpp"
 #include "kvant/core/checked.hpp"
 
@@ -96,21 +95,12 @@ unsigned char* allocate(std::size_t bytes) {
 
 }  // namespace
 
-std::size_t cache_bytes(int level) noexcept {
-  const long bytes = ::sysconf(level == 2 ? _SC_LEVEL2_CACHE_SIZE : _SC_LEVEL3_CACHE_SIZE);
-  return bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
-}
-
-std::size_t beyond_caches() noexcept {
-  constexpr std::size_t kLeast = std::size_t{256} << 20;
-  return round_up(std::max(4 * cache_bytes(3), kLeast), kBatch * kChunk);
-}
-
 void ReadBandwidth::Free::operator()(unsigned char* p) const noexcept {
   ::operator delete (p, std::align_val_t{kHugePage});
 }
 
-ReadBandwidth::ReadBandwidth() : read_(best_read()), size_(beyond_caches()), data_(allocate(size_)) {}
+ReadBandwidth::ReadBandwidth()
+    : read_(best_read()), size_(round_up(beyond_caches(), kBatch * kChunk)), data_(allocate(size_)) {}
 
 double ReadBandwidth::memory(const Context& context, double seconds) {
   double bytes = 0;

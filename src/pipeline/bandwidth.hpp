@@ -9,13 +9,7 @@
 
 namespace kvant::pipeline {
 
-/// Size of a data cache (level 2 or 3) as the system tells it; 0 where it does not.
-[[nodiscard]] std::size_t cache_bytes(int level) noexcept;
-
-/// What no cache holds: 4 x the last level, at least 256 MiB.
-[[nodiscard]] std::size_t beyond_caches() noexcept;
-
-/// A buffer of beyond_caches() bytes on huge pages, and loops that read it.
+/// A buffer that no cache holds, on huge pages, and loops that read it.
 class ReadBandwidth {
  public:
   /// Throws std::bad_alloc.

@@ -74,7 +74,7 @@ Result<BenchReport> bench_all(const BenchOptions& options, const Context& contex
     const NextTurn next = [&](const BenchCase& c) {
       if (c.m != rows) ++done;
       rows = c.m;
-      return progress.advance(name + ", " + std::to_string(c.m) + " rows", done - 1, total);
+      return progress.advance(name + ", M = " + std::to_string(c.m), done - 1, total);
     };
     if (!progress.advance(name, done, total)) return fail(ErrorCode::interrupted, "interrupted");
     if (const Status ok = bench_shape(shape, options, context, limits, next, report); !ok) return propagate(ok);

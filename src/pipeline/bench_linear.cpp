@@ -10,6 +10,7 @@
 #include <variant>
 
 #include "bench_case.hpp"
+#include "caches.hpp"
 #include "kernels/ops.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/core/rng.hpp"

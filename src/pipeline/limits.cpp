@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 
+#include "caches.hpp"
 #include "kernels/cpu_features.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/core/executor.hpp"

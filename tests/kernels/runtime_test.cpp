@@ -131,7 +131,5 @@ TEST(Runtime, KeepsItsContextWhenMoved) {
   EXPECT_EQ(hits.load(), 8);
 }
 
-TEST(Runtime, IsSharedAndMadeOnce) { EXPECT_EQ(&runtime(), &runtime()); }
-
 }  // namespace
 }  // namespace kvant::test

@@ -109,6 +109,7 @@ TEST(Tiers, ActiveRefusesAnEnvironmentThatNamesNoTier) {
 TEST(Tiers, SharedRuntimeFallsBackToGenericWhereTheEnvironmentIsWrong) {
   const ForcedTier unknown("avx9000");
   EXPECT_STREQ(runtime().kernels().tier, "generic");
+  EXPECT_EQ(&runtime(), &runtime()) << "made once";
 }
 
 /// /proc/cpuinfo says what the kernel found; its names differ from ours by underscores and dots.

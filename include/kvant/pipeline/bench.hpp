@@ -41,7 +41,7 @@ struct BenchOptions {
   std::size_t rounds = 5;        ///< turns of each contender
   double seconds = 0.02;         ///< a turn repeats calls until this time has passed
   std::size_t weight_bytes = 0;  ///< each contender rotates at least 4 copies of its weights that together take this;
-                                 ///< 0: 4 x the last-level cache, at least 256 MiB, so that they come from memory
+                                 ///< 0: what no cache holds
 };
 
 /// A contender's figures. Rates are those of the median turn; shares are medians of each turn's own share.

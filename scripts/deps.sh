@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# deps.sh demo|test: what the demo or the tests need. On Debian and Ubuntu the packages that are missing are installed
-# (as root or through sudo); elsewhere they are named. Does nothing where everything is there.
+# deps.sh demo|test|bench: what the demo, the tests or the benchmarks need. On Debian and Ubuntu the packages that are
+# missing are installed (as root or through sudo); elsewhere they are named. Does nothing where everything is there.
 set -euo pipefail
 
 # Package, and what proves it on other systems: a command, or a header.
@@ -32,10 +32,17 @@ test_needs=(
   'qemu-user qemu-aarch64'
 )
 
+bench_needs=(
+  "${demo_needs[@]}"
+  'libbenchmark-dev benchmark/benchmark.h'
+  'libeigen3-dev eigen3/Eigen/Core'
+)
+
 case ${1-} in
   demo) needs=("${demo_needs[@]}") ;;
   test) needs=("${test_needs[@]}") ;;
-  *) echo "usage: $0 demo|test" >&2; exit 2 ;;
+  bench) needs=("${bench_needs[@]}") ;;
+  *) echo "usage: $0 demo|test|bench" >&2; exit 2 ;;
 esac
 
 installed() { # PACKAGE

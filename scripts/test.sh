@@ -21,9 +21,9 @@ check() { # PRESET [CTEST OPTION…]
   echo "== $1: build"
   scripts/build.sh "$1" all -DKVANT_BUILD_TESTS=ON
   echo "== $1: test"
-  ctest --preset "$1" --parallel "$(nproc)" "${@:2}"
+  ctest --preset "$1" --parallel "$(nproc)" "${@:2}" | grep -Ev '^ +Start +[0-9]+:|^ *[0-9]+/[0-9]+ Test .* Passed '
 }
 
-check asan-ubsan --label-exclude once --quiet
-check aarch64-qemu --quiet
-check release --quiet
+check asan-ubsan --label-exclude once
+check aarch64-qemu
+check release

@@ -95,7 +95,11 @@ inline Words round_to_int8(Floats x, Floats factor) noexcept {
 inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
   const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
   const __m128i bytes = _mm_packs_epi16(half, half);
-  __builtin_memcpy(p, &bytes, count);
+  if (count == kLanes) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), bytes);
+  } else {
+    __builtin_memcpy(p, &bytes, count);
+  }
 }
 
 // ---- weights as floats: value(v, i) is input i of the step whose words are v --------------------------------------
@@ -245,12 +249,13 @@ template <class W>
 struct FloatOp {
   static constexpr std::size_t kColumns = W::kColumns;
   // Decoding needs registers of its own.
-  static constexpr std::size_t kMaxRows = W::kInputs == 1 ? 3 : 4;
+  static constexpr bool kDecodes = W::kInputs > 1;
+  static constexpr std::size_t kMaxRows = kDecodes ? 4 : 3;
   static constexpr std::size_t kBlockRows = kMaxRows;
   template <std::size_t MR>
   struct Shape {
-    static constexpr std::size_t kVectors = MR < 4 ? 4 : 2;
-    static constexpr std::size_t kBlocks = MR == 1 ? 2 : 1;
+    static constexpr std::size_t kVectors = MR > 2 && kDecodes ? 2 : 4;
+    static constexpr std::size_t kBlocks = MR == 1 && W::kInputs < 8 ? 2 : 1;
   };
   template <std::size_t MR, std::size_t P, std::size_t NV>
   static void tile(const GemmArgs& g, const Place& at) noexcept {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products for any vector width: the loops that every x86 tier shares. Included inside an unnamed namespace of an
-// ISA file, after its vectors (Floats, Words, kLanes, load, fma, …), its decoders (F32, Bf16, W4, W8) and its integer
-// products (DotW4, DotW8).
+// Matrix products for any vector width: the loops that every x86 tier shares. Included inside an unnamed namespace of
+// an ISA file, after its vectors (Floats, Words, kLanes, load, fma, …), its decoders (F32, Bf16, W4, W8) and its
+// integer products (DotW4, DotW8).
 //
 // In every weight layout a column is one 32-bit word per step, and a step is a row of words: W::kInputs inputs of
 // W::kColumns columns. So one tile serves all of them: MR rows of activations by P blocks of NV vectors of columns.
@@ -34,8 +34,9 @@ struct Stream {
     for (std::size_t j = 0; j < P; ++j) {
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < NV; ++c) v[j * NV + c] = load_words(codes[j] + 4 * kLanes * c);
-#pragma GCC unroll 8
-      for (std::size_t line = 0; line < kWidth / 16; ++line) prefetch(codes[j] + ahead[line % 2] + 64 * line);
+      // Two lines, even where a block is half of them: the other half comes soon.
+      prefetch(codes[j] + ahead[0]);
+      prefetch(codes[j] + ahead[1] + 64);
     }
   }
   [[gnu::always_inline]] void next_step() noexcept {

@@ -11,7 +11,8 @@ inline float sum_tree(const Floats (&part)[kParts]) noexcept {
     return sum_of_floats(part[0]);
 }
 
-// ---- the three kinds of formats: value(ratio, trial) is the nearest value, code(value) its code ----------------------
+// ---- the three kinds of formats: value(ratio, trial) is the nearest value, code(value) its code
+// ----------------------
 
 struct IntegerFormat {
   Floats low, high;
@@ -90,7 +91,8 @@ struct CodebookFormat {
   }
 };
 
-// ---- encoding ------------------------------------------------------------------------------------------------------------
+// ---- encoding
+// ------------------------------------------------------------------------------------------------------------
 
 /// Calls body(x / scale, position, count) for each vector of a group.
 template <class Body>
@@ -136,7 +138,8 @@ inline void encode_codebook(const EncodeArgs& g) noexcept {
   });
 }
 
-// ---- fitting -------------------------------------------------------------------------------------------------------------
+// ---- fitting
+// -------------------------------------------------------------------------------------------------------------
 
 template <class Format, bool kErrors>
 inline void fit_trial(const FitArgs& g, const Format& format, std::size_t t) noexcept {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// X^T X, upper triangle, for any vector width. Included as gemm.inl is, with kSyrkRows and kSyrkVectors saying how large
-// a tile of outputs fits into the registers.
+// X^T X, upper triangle, for any vector width. Included as gemm.inl is, with kSyrkRows and kSyrkVectors saying how
+// large a tile of outputs fits into the registers.
 
-/// A block of rows of x is copied to the stack before it is used: in place, rows a power of two apart would share one
-/// set of the first-level cache.
+/// A block of rows of x is copied to the stack (230 KB) before it is used: in place, rows a power of two apart would
+/// share one set of the first-level cache.
 struct SyrkBlock {
   static constexpr std::size_t kDepth = 256;                    // rows of x at a time
-  static constexpr std::size_t kLeft = 96;                      // rows of c at a time
+  static constexpr std::size_t kLeft = 192;                     // rows of c at a time
   static constexpr std::size_t kRight = kSyrkVectors * kLanes;  // columns of c at a time
   static_assert(kLeft % kSyrkRows == 0 && kLeft % kLanes == 0);
 
@@ -57,6 +57,19 @@ inline void syrk_tile(const SyrkArgs& g, const float* left, const float* right, 
       store(g.c + (i + r) * g.ldc + j + v * kLanes, sum[r][v], which[r][v]);
 }
 
+/// Fetches what the tile below this one will touch in c, and its share of the next columns of x.
+inline void syrk_prefetch(const SyrkArgs& g, std::size_t row, std::size_t depth, std::size_t i,
+                          std::size_t j) noexcept {
+  for (std::size_t r = i + kSyrkRows; r < i + 2 * kSyrkRows && r < g.row_end; ++r)
+    for (std::size_t c = j; c < j + SyrkBlock::kRight && c < g.n; c += 16)
+      prefetch(reinterpret_cast<const unsigned char*>(g.c + r * g.ldc + c));
+  constexpr std::size_t kTiles = SyrkBlock::kLeft / kSyrkRows;
+  const std::size_t share = (i - g.row_begin) / kSyrkRows % kTiles;
+  for (std::size_t r = depth * share / kTiles; r < depth * (share + 1) / kTiles; ++r)
+    for (std::size_t c = j + SyrkBlock::kRight; c < j + 2 * SyrkBlock::kRight && c < g.n; c += 16)
+      prefetch(reinterpret_cast<const unsigned char*>(g.x + (row + r) * g.ldx + c));
+}
+
 inline void syrk(const SyrkArgs& g) noexcept {
   SyrkBlock block;
   for (std::size_t i = g.row_begin; i < g.row_end; i += SyrkBlock::kLeft) {
@@ -66,8 +79,10 @@ inline void syrk(const SyrkArgs& g) noexcept {
       copy_columns<SyrkBlock::kLeft>(g, row, depth, i, i_end, block.left);
       for (std::size_t j = i; j < g.n; j += SyrkBlock::kRight) {
         copy_columns<SyrkBlock::kRight>(g, row, depth, j, g.n, block.right);
-        for (std::size_t t = i; t < i_end && t < j + SyrkBlock::kRight; t += kSyrkRows)
+        for (std::size_t t = i; t < i_end && t < j + SyrkBlock::kRight; t += kSyrkRows) {
+          syrk_prefetch(g, row, depth, t, j);
           syrk_tile(g, block.left + (t - i), block.right, depth, t, i_end - t, j);
+        }
       }
     }
   }

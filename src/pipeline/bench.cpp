@@ -64,9 +64,6 @@ Result<BenchReport> bench_all(const BenchOptions& options, const Context& contex
   report.tier = context.kernels().tier;
   report.threads = context.concurrency();
   const std::uint64_t total = options.shapes.size() * options.row_counts.size();
-  if (!progress.advance("limits of the machine", 0, total)) return fail(ErrorCode::interrupted, "interrupted");
-  report.peaks = limits.all_peaks(options.rounds, options.seconds);
-  report.reads = limits.all_reads(options.rounds, options.seconds);
   std::uint64_t done = 0;
   for (const LayerShape& shape : options.shapes) {
     const std::string name = std::to_string(shape.n) + "x" + std::to_string(shape.k);
@@ -81,6 +78,9 @@ Result<BenchReport> bench_all(const BenchOptions& options, const Context& contex
   }
   if (report.rows.empty())
     return fail(ErrorCode::usage, "nothing to measure: " + quoted(options.op) + " is the name of no op and no scheme");
+  if (!progress.advance("limits of the machine", total, total)) return fail(ErrorCode::interrupted, "interrupted");
+  report.peaks = limits.all_peaks(options.rounds, options.seconds);
+  report.reads = limits.all_reads(options.rounds, options.seconds);
   report.busy_elsewhere = load.busy_elsewhere();
   if (report.busy_elsewhere > kBusy)
     progress.warn("the machine is not idle: other processes kept " + one_decimal(report.busy_elsewhere) +

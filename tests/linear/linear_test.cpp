@@ -156,6 +156,21 @@ TEST(Linear, AddsTheBiasAndKeepsFloatLayersExact) {
   for (std::size_t j = 0; j < 5; ++j) EXPECT_EQ(y(0, j), bias[j]);
 }
 
+TEST(Linear, IsAValueWhoseCopiesShareNothing) {
+  for (const char* text : kSchemes) {
+    auto q = quantize(random_matrix(70, 40, 11).view(), *parse_scheme(text));
+    Linear layer = *Linear::from(QLinear{std::move(*q), {}});
+    const Matrix<float> x = random_matrix(1, 40, 12);
+    Matrix<float> a(1, 70), b(1, 70);
+    ASSERT_TRUE(layer.multiply(x.view(), a.view()));
+    const Linear copy = layer;
+    EXPECT_TRUE(copy.packed() == nullptr || copy.packed()->bytes.data() != layer.packed()->bytes.data()) << text;
+    layer = Linear();
+    ASSERT_TRUE(copy.multiply(x.view(), b.view()));
+    for (std::size_t j = 0; j < 70; ++j) EXPECT_EQ(a(0, j), b(0, j)) << text;
+  }
+}
+
 TEST(Linear, RefusesViewsThatDoNotFit) {
   const Matrix<float> w = random_matrix(5, 12, 8);
   const Linear layer = Linear::from_float(w.view(), format_id<bf16>);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <thread>
+#include <utility>
 
 namespace kvant {
 namespace {
@@ -53,7 +54,13 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::take_tasks() noexcept {
-  for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) task_(context_, i);
+  try {
+    for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) task_(context_, i);
+  } catch (...) {
+    next_.store(count_, std::memory_order_relaxed);  // nobody begins another task
+    const std::lock_guard<std::mutex> lock(failure_mutex_);
+    if (failure_ == nullptr) failure_ = std::current_exception();
+  }
 }
 
 void ThreadPool::run(std::size_t count, Task task, void* context) {
@@ -73,7 +80,9 @@ void ThreadPool::run(std::size_t count, Task task, void* context) {
   // Whoever has not joined by now never sees this job; whoever has is waited for.
   state = state_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
   while ((state & kJoined) != 0) state = wait_while(state_, state);
+  const std::exception_ptr failure = std::exchange(failure_, nullptr);
   busy_.store(false, std::memory_order_release);
+  if (failure != nullptr) std::rethrow_exception(failure);
 }
 
 void ThreadPool::work() noexcept {

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -13,8 +15,8 @@
 namespace kvant {
 
 /// An executor of `threads` threads, the caller of run() being one of them. Idle workers spin briefly, then sleep.
-/// A run() while another is under way, from inside a task or from another thread, is done by its caller alone. Tasks
-/// must not throw.
+/// A run() while another is under way, from inside a task or from another thread, is done by its caller alone. When
+/// tasks throw, as for lack of memory, run() throws the first exception after all threads have left the job.
 class ThreadPool final : public Executor {
  public:
   /// Where the system grants fewer threads, the pool is that much smaller.
@@ -40,6 +42,8 @@ class ThreadPool final : public Executor {
   std::size_t count_ = 0;
   Task task_ = nullptr;
   void* context_ = nullptr;
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
   std::vector<std::thread> workers_;
 };
 

@@ -17,7 +17,6 @@ using Words = __m256i;  // 8 x 32 bits
 using Lanes = __m256i;  // all ones where a lane takes part
 using Shiftable [[gnu::vector_size(32)]] = std::uint32_t;
 constexpr std::size_t kLanes = 8;
-constexpr std::size_t kPrefetch = 2048;  // bytes ahead in a stream of weights
 
 inline Words splat_word(std::int32_t x) noexcept { return _mm256_set1_epi32(x); }
 

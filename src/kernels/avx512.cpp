@@ -22,7 +22,6 @@ using Words = __m512i;  // 16 x 32 bits
 using Lanes = __mmask16;
 using Shiftable [[gnu::vector_size(64)]] = std::uint32_t;
 constexpr std::size_t kLanes = 16;
-constexpr std::size_t kPrefetch = 2048;  // bytes ahead in a stream of weights
 
 /// Lanes begin, begin + 1, … up to but not including end.
 inline Lanes lanes(std::size_t begin, std::size_t end) noexcept {

@@ -33,24 +33,15 @@ struct Feature {
 };
 
 constexpr std::array kFeatures{
-    Feature{"sse4.2", 1, 0, ecx, 20, kNone},
-    Feature{"popcnt", 1, 0, ecx, 23, kNone},
-    Feature{"avx", 1, 0, ecx, 28, kYmm},
-    Feature{"f16c", 1, 0, ecx, 29, kYmm},
-    Feature{"fma", 1, 0, ecx, 12, kYmm},
-    Feature{"avx2", 7, 0, ebx, 5, kYmm},
-    Feature{"avxvnni", 7, 1, eax, 4, kYmm},
-    Feature{"avx512f", 7, 0, ebx, 16, kZmm},
-    Feature{"avx512dq", 7, 0, ebx, 17, kZmm},
-    Feature{"avx512bw", 7, 0, ebx, 30, kZmm},
-    Feature{"avx512vl", 7, 0, ebx, 31, kZmm},
-    Feature{"avx512vbmi", 7, 0, ecx, 1, kZmm},
-    Feature{"avx512vnni", 7, 0, ecx, 11, kZmm},
-    Feature{"avx512bf16", 7, 1, eax, 5, kZmm},
-    Feature{"gfni", 7, 0, ecx, 8, kNone},
-    Feature{"amx_bf16", 7, 0, edx, 22, kTiles},
-    Feature{"amx_tile", 7, 0, edx, 24, kTiles},
-    Feature{"amx_int8", 7, 0, edx, 25, kTiles},
+    Feature{"sse4.2", 1, 0, ecx, 20, kNone},    Feature{"popcnt", 1, 0, ecx, 23, kNone},
+    Feature{"avx", 1, 0, ecx, 28, kYmm},        Feature{"f16c", 1, 0, ecx, 29, kYmm},
+    Feature{"fma", 1, 0, ecx, 12, kYmm},        Feature{"avx2", 7, 0, ebx, 5, kYmm},
+    Feature{"avxvnni", 7, 1, eax, 4, kYmm},     Feature{"avx512f", 7, 0, ebx, 16, kZmm},
+    Feature{"avx512dq", 7, 0, ebx, 17, kZmm},   Feature{"avx512bw", 7, 0, ebx, 30, kZmm},
+    Feature{"avx512vl", 7, 0, ebx, 31, kZmm},   Feature{"avx512vbmi", 7, 0, ecx, 1, kZmm},
+    Feature{"avx512vnni", 7, 0, ecx, 11, kZmm}, Feature{"avx512bf16", 7, 1, eax, 5, kZmm},
+    Feature{"gfni", 7, 0, ecx, 8, kNone},       Feature{"amx_bf16", 7, 0, edx, 22, kTiles},
+    Feature{"amx_tile", 7, 0, edx, 24, kTiles}, Feature{"amx_int8", 7, 0, edx, 25, kTiles},
 };
 
 std::array<std::uint32_t, 4> cpuid(std::uint32_t leaf, std::uint32_t subleaf) noexcept {
@@ -82,8 +73,8 @@ struct Feature {
 };
 
 constexpr std::array kFeatures{
-    Feature{"asimd", AT_HWCAP, 1},   Feature{"fphp", AT_HWCAP, 9},   Feature{"dotprod", AT_HWCAP, 20},
-    Feature{"sve", AT_HWCAP, 22},    Feature{"i8mm", AT_HWCAP2, 13}, Feature{"bf16", AT_HWCAP2, 14},
+    Feature{"asimd", AT_HWCAP, 1}, Feature{"fphp", AT_HWCAP, 9},   Feature{"dotprod", AT_HWCAP, 20},
+    Feature{"sve", AT_HWCAP, 22},  Feature{"i8mm", AT_HWCAP2, 13}, Feature{"bf16", AT_HWCAP2, 14},
     Feature{"sme", AT_HWCAP2, 23},
 };
 

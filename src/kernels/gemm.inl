@@ -285,6 +285,7 @@ template <class Op>
 inline void run(const GemmArgs& g) noexcept {
   constexpr std::size_t kCache = std::size_t{256} << 10;
   constexpr std::size_t kColumns = Op::kColumns;
+  constexpr std::size_t kAhead = 16 * 4 * kColumns;  // bytes: 16 steps
   const std::size_t first = g.panel_begin * kColumns;
   const std::size_t last = g.panel_end * kColumns < g.n ? g.panel_end * kColumns : g.n;
   if (g.m == 0 || first >= last) return;
@@ -299,8 +300,8 @@ inline void run(const GemmArgs& g) noexcept {
     std::size_t row = 0;
     for (std::size_t block = 0; block < blocks; ++block) {
       const std::size_t rows = (g.m - row) / (blocks - block);
-      const std::size_t even = block == 0 && fetch_next ? run_bytes : kPrefetch;
-      const std::size_t odd = block == 1 && fetch_next ? run_bytes : kPrefetch;
+      const std::size_t even = block == 0 && fetch_next ? run_bytes : kAhead;
+      const std::size_t odd = block == 1 && fetch_next ? run_bytes : kAhead;
       run_rows<Op>(g, rows, Place{column, row, {even, odd}}, end);
       row += rows;
     }

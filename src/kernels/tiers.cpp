@@ -23,13 +23,13 @@ struct Row {
 };
 
 /// The list of tiers, worst first: each starts from the table of the one above it. The build says which it holds.
-constexpr std::array kRows{
-    Row{"generic", "", &use_generic},
+constexpr std::array kRows {
+  Row{"generic", "", &use_generic},
 #if defined(KVANT_TIER_AVX2)
-    Row{"avx2", "avx2 fma f16c", &use_avx2},
+      Row{"avx2", "avx2 fma f16c", &use_avx2},
 #endif
 #if defined(KVANT_TIER_AVX512)
-    Row{"avx512", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni", &use_avx512},
+      Row{"avx512", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni", &use_avx512},
 #endif
 };
 

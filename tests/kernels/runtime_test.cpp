@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -90,6 +91,18 @@ TEST_P(Pool, WaitsForTheSlowestTask) {
     done.fetch_add(1);
   });
   EXPECT_EQ(done.load(), 4);
+}
+
+TEST_P(Pool, ThrowsWhatATaskThrewAndGoesOn) {
+  const Runtime runtime = runtime_of(GetParam());
+  EXPECT_THROW(runtime.context().for_each(100,
+                                          [](std::size_t i) {
+                                            if (i == 7) throw std::bad_alloc();
+                                          }),
+               std::bad_alloc);
+  std::atomic<std::size_t> ran{0};
+  runtime.context().for_each(100, [&](std::size_t) { ++ran; });
+  EXPECT_EQ(ran.load(), 100u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Pool, testing::Values(1u, 2u, 5u), testing::PrintToStringParamName());

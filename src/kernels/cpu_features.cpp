@@ -56,7 +56,8 @@ std::uint32_t saved_states() noexcept {
   if ((cpuid(1, 0)[ecx] & kOsxsave) == 0) return 0;
   std::uint32_t low = 0;
   std::uint32_t high = 0;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  // Volatile: without it GCC computes this before the test above, and old processors lack the instruction.
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return low;
 }
 

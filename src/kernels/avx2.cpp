@@ -101,31 +101,7 @@ inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
   }
 }
 
-// ---- weights as floats: value(v, i) is input i of the step whose words are v --------------------------------------
-
-struct F32 {
-  static constexpr std::size_t kInputs = 1, kColumns = 32;
-  explicit F32(const GemmArgs&) noexcept {}
-  Floats value(Words v, std::size_t) const noexcept { return from_bits(v); }
-};
-
-struct Bf16 {
-  static constexpr std::size_t kInputs = 2, kColumns = 32;
-  explicit Bf16(const GemmArgs&) noexcept {}
-  Floats value(Words v, std::size_t i) const noexcept {
-    return from_bits(i == 0 ? _mm256_slli_epi32(v, 16) : _mm256_and_si256(v, splat_word(-0x10000)));
-  }
-};
-
-struct W8 {
-  static constexpr std::size_t kInputs = 4, kColumns = 64;
-  Words zero_code;
-  explicit W8(const GemmArgs& g) noexcept : zero_code(splat_word(g.zero)) {}
-  Floats value(Words v, std::size_t i) const noexcept {
-    const Words code = i == 3 ? shift_right(v, 24) : _mm256_and_si256(shift_right(v, 8 * i), splat_word(0xff));
-    return to_floats(subtract(code, zero_code));
-  }
-};
+// ---- weights as floats: see gemm.inl --------------------------------------------------------------------------------
 
 /// Two permutations look up by the low three bits of each word, whatever lies above them; the fourth bit, moved to the
 /// sign's place, chooses.
@@ -235,6 +211,25 @@ inline float sum_of_floats(Floats x) noexcept {
   return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
 }
 
+// ---- how large tiles are: blocks(rows) of vectors(rows); decoding needs registers of its own -----------------------
+
+template <class W>
+struct FloatTiles {
+  static constexpr bool kDecodes = W::kInputs > 1;
+  static constexpr std::size_t kMaxRows = kDecodes ? 4 : 3;
+  static constexpr std::size_t kBlockRows = kMaxRows;
+  static constexpr std::size_t vectors(std::size_t rows) noexcept { return rows > 2 && kDecodes ? 2 : 4; }
+  static constexpr std::size_t blocks(std::size_t rows) noexcept { return rows == 1 && W::kInputs < 8 ? 2 : 1; }
+};
+
+template <class D>
+struct Int8Tiles {
+  static constexpr std::size_t kMaxRows = 4;
+  static constexpr std::size_t kBlockRows = kMaxRows;
+  static constexpr std::size_t vectors(std::size_t rows) noexcept { return rows < 3 ? 4 : 2; }
+  static constexpr std::size_t blocks(std::size_t) noexcept { return 1; }
+};
+
 constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
 
 #include "gemm.inl"
@@ -242,56 +237,16 @@ constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
 #include "search.inl"
 #include "syrk.inl"
 
-// ---- tiles ---------------------------------------------------------------------------------------------------------
-
-template <class W>
-struct FloatOp {
-  static constexpr std::size_t kColumns = W::kColumns;
-  // Decoding needs registers of its own.
-  static constexpr bool kDecodes = W::kInputs > 1;
-  static constexpr std::size_t kMaxRows = kDecodes ? 4 : 3;
-  static constexpr std::size_t kBlockRows = kMaxRows;
-  template <std::size_t MR>
-  struct Shape {
-    static constexpr std::size_t kVectors = MR > 2 && kDecodes ? 2 : 4;
-    static constexpr std::size_t kBlocks = MR == 1 && W::kInputs < 8 ? 2 : 1;
-  };
-  template <std::size_t MR, std::size_t P, std::size_t NV>
-  static void tile(const GemmArgs& g, const Place& at) noexcept {
-    if constexpr (W::kInputs > 2) {
-      tile_grouped<W, MR, P, NV>(g, at);
-    } else {
-      tile_float<W, MR, P, NV>(g, at);
-    }
-  }
-};
-
-template <class D>
-struct Int8Op {
-  static constexpr std::size_t kColumns = D::kColumns;
-  static constexpr std::size_t kMaxRows = 4;
-  static constexpr std::size_t kBlockRows = kMaxRows;
-  template <std::size_t MR>
-  struct Shape {
-    static constexpr std::size_t kVectors = MR < 3 ? 4 : 2;
-    static constexpr std::size_t kBlocks = 1;
-  };
-  template <std::size_t MR, std::size_t P, std::size_t NV>
-  static void tile(const GemmArgs& g, const Place& at) noexcept {
-    tile_s8<D, MR, P, NV>(g, at);
-  }
-};
-
 }  // namespace
 
 void use_avx2(Kernels& table) noexcept {
   table.tier = "avx2";
-  table.gemm_f32_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<F32>>(g); };
-  table.gemm_bf16_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<Bf16>>(g); };
-  table.gemm_w8_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W8>>(g); };
-  table.gemm_w4_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W4>>(g); };
-  table.gemm_w8_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW8>>(g); };
-  table.gemm_w4_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW4>>(g); };
+  table.gemm_f32_f32 = &gemm_f32<F32>;
+  table.gemm_bf16_f32 = &gemm_f32<Bf16>;
+  table.gemm_w8_f32 = &gemm_f32<W8>;
+  table.gemm_w4_f32 = &gemm_f32<W4>;
+  table.gemm_w8_s8 = &gemm_s8<DotW8>;
+  table.gemm_w4_s8 = &gemm_s8<DotW4>;
   table.quantize_rows_s8 = &quantize_rows;
   table.syrk_f32 = &syrk;
   table.encode_integer = &encode_integer;

@@ -56,6 +56,9 @@ inline Words subtract(Words a, Words b) noexcept { return _mm512_sub_epi32(a, b)
 inline Words multiply_words(Words a, Words b) noexcept { return _mm512_mullo_epi32(a, b); }
 inline Floats to_floats(Words x) noexcept { return _mm512_cvtepi32_ps(x); }
 inline Floats from_bits(Words x) noexcept { return _mm512_castsi512_ps(x); }
+inline Words shift_left(Words x, std::size_t count) noexcept {
+  return reinterpret_cast<Words>(reinterpret_cast<Shiftable>(x) << static_cast<std::uint32_t>(count));
+}
 inline Words shift_right(Words x, std::size_t count) noexcept {
   return reinterpret_cast<Words>(reinterpret_cast<Shiftable>(x) >> static_cast<std::uint32_t>(count));
 }
@@ -83,31 +86,7 @@ inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
   _mm512_mask_cvtepi32_storeu_epi8(p, lanes(0, count), x);
 }
 
-// ---- weights as floats: value(v, i) is input i of the step whose words are v --------------------------------------
-
-struct F32 {
-  static constexpr std::size_t kInputs = 1, kColumns = 32;
-  explicit F32(const GemmArgs&) noexcept {}
-  Floats value(Words v, std::size_t) const noexcept { return from_bits(v); }
-};
-
-struct Bf16 {
-  static constexpr std::size_t kInputs = 2, kColumns = 32;
-  explicit Bf16(const GemmArgs&) noexcept {}
-  Floats value(Words v, std::size_t i) const noexcept {
-    return from_bits(i == 0 ? _mm512_slli_epi32(v, 16) : _mm512_and_si512(v, splat_word(-0x10000)));
-  }
-};
-
-/// Byte i of each word, less the zero point: an integer product with (1, 0, 0, 0) and its like does both.
-struct W8 {
-  static constexpr std::size_t kInputs = 4, kColumns = 64;
-  Words minus_zero;
-  explicit W8(const GemmArgs& g) noexcept : minus_zero(splat_word(-g.zero)) {}
-  Floats value(Words v, std::size_t i) const noexcept {
-    return to_floats(_mm512_dpbusd_epi32(minus_zero, v, splat_word(1 << 8 * i)));
-  }
-};
+// ---- weights as floats: see gemm.inl --------------------------------------------------------------------------------
 
 /// A permutation looks up 16 levels by the low four bits of each word, whatever lies above them.
 struct W4 {
@@ -192,6 +171,26 @@ inline float sum_of_floats(Floats x) noexcept {
   return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
 }
 
+// ---- how large tiles are: blocks(rows) of vectors(rows), so that there are at least 8 accumulators ------------------
+
+template <class W>
+struct FloatTiles {
+  static constexpr std::size_t kMaxRows = W::kColumns == 64 ? 6 : 8;
+  static constexpr std::size_t kBlockRows = kMaxRows;
+  static constexpr std::size_t vectors(std::size_t) noexcept { return 2; }
+  static constexpr std::size_t blocks(std::size_t rows) noexcept {
+    return rows == 1 ? 4 : rows < 5 || W::kColumns == 64 ? 2 : 1;
+  }
+};
+
+template <class D>
+struct Int8Tiles {
+  static constexpr std::size_t kMaxRows = D::kColumns == 64 ? 6 : 8;
+  static constexpr std::size_t kBlockRows = 6;
+  static constexpr std::size_t vectors(std::size_t) noexcept { return 2; }
+  static constexpr std::size_t blocks(std::size_t rows) noexcept { return rows < 4 || D::kColumns == 64 ? 2 : 1; }
+};
+
 constexpr std::size_t kSyrkRows = 12, kSyrkVectors = 2;
 
 #include "gemm.inl"
@@ -199,54 +198,16 @@ constexpr std::size_t kSyrkRows = 12, kSyrkVectors = 2;
 #include "search.inl"
 #include "syrk.inl"
 
-// ---- tiles ---------------------------------------------------------------------------------------------------------
-
-template <class W>
-struct FloatOp {
-  static constexpr std::size_t kColumns = W::kColumns;
-  static constexpr std::size_t kMaxRows = kColumns == 64 ? 6 : 8;
-  static constexpr std::size_t kBlockRows = kMaxRows;
-  template <std::size_t MR>
-  struct Shape {
-    static constexpr std::size_t kVectors = 2;
-    static constexpr std::size_t kBlocks = MR == 1 ? 4 : MR < 4 || kColumns == 64 ? 2 : 1;
-  };
-  template <std::size_t MR, std::size_t P, std::size_t NV>
-  static void tile(const GemmArgs& g, const Place& at) noexcept {
-    if constexpr (W::kInputs > 2) {
-      tile_grouped<W, MR, P, NV>(g, at);
-    } else {
-      tile_float<W, MR, P, NV>(g, at);
-    }
-  }
-};
-
-template <class D>
-struct Int8Op {
-  static constexpr std::size_t kColumns = D::kColumns;
-  static constexpr std::size_t kMaxRows = kColumns == 64 ? 6 : 8;
-  static constexpr std::size_t kBlockRows = 6;
-  template <std::size_t MR>
-  struct Shape {
-    static constexpr std::size_t kVectors = 2;
-    static constexpr std::size_t kBlocks = MR == 1 ? 4 : MR < 4 || kColumns == 64 ? 2 : 1;
-  };
-  template <std::size_t MR, std::size_t P, std::size_t NV>
-  static void tile(const GemmArgs& g, const Place& at) noexcept {
-    tile_s8<D, MR, P, NV>(g, at);
-  }
-};
-
 }  // namespace
 
 void use_avx512(Kernels& table) noexcept {
   table.tier = "avx512";
-  table.gemm_f32_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<F32>>(g); };
-  table.gemm_bf16_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<Bf16>>(g); };
-  table.gemm_w8_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W8>>(g); };
-  table.gemm_w4_f32 = [](const GemmArgs& g) noexcept { run<FloatOp<W4>>(g); };
-  table.gemm_w8_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW8>>(g); };
-  table.gemm_w4_s8 = [](const GemmArgs& g) noexcept { run<Int8Op<DotW4>>(g); };
+  table.gemm_f32_f32 = &gemm_f32<F32>;
+  table.gemm_bf16_f32 = &gemm_f32<Bf16>;
+  table.gemm_w8_f32 = &gemm_f32<W8>;
+  table.gemm_w4_f32 = &gemm_f32<W4>;
+  table.gemm_w8_s8 = &gemm_s8<DotW8>;
+  table.gemm_w4_s8 = &gemm_s8<DotW4>;
   table.quantize_rows_s8 = &quantize_rows;
   table.syrk_f32 = &syrk;
   table.encode_integer = &encode_integer;

@@ -1,11 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix products for any vector width: the loops that every x86 tier shares. Included inside an unnamed namespace of
-// an ISA file, after its vectors (Floats, Words, kLanes, load, fma, …), its decoders (F32, Bf16, W4, W8) and its
-// integer products (DotW4, DotW8).
+// an ISA file, after its vectors (Floats, Words, kLanes, load, fma, …), its decoder of 4-bit codes (W4), its integer
+// products (DotW4, DotW8) and the shapes of its tiles (FloatTiles, Int8Tiles).
 //
 // In every weight layout a column is one 32-bit word per step, and a step is a row of words: W::kInputs inputs of
 // W::kColumns columns. So one tile serves all of them: MR rows of activations by P blocks of NV vectors of columns.
 // Its accumulators stay in registers for a whole group; the sums over groups are touched once a group and may spill.
+
+// ---- weights as floats: value(v, i) is input i of the step whose words are v -------------------------------------
+
+struct F32 {
+  static constexpr std::size_t kInputs = 1, kColumns = 32;
+  explicit F32(const GemmArgs&) noexcept {}
+  Floats value(Words v, std::size_t) const noexcept { return from_bits(v); }
+};
+
+struct Bf16 {
+  static constexpr std::size_t kInputs = 2, kColumns = 32;
+  explicit Bf16(const GemmArgs&) noexcept {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    return from_bits(i == 0 ? shift_left(v, 16) : and_words(v, splat_word(-0x10000)));
+  }
+};
+
+struct W8 {
+  static constexpr std::size_t kInputs = 4, kColumns = 64;
+  Words zero_code;
+  explicit W8(const GemmArgs& g) noexcept : zero_code(splat_word(g.zero)) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    const Words code = i == 3 ? shift_right(v, 24) : and_words(shift_right(v, 8 * i), splat_word(0xff));
+    return to_floats(subtract(code, zero_code));
+  }
+};
+
+// ---- where the weights are ------------------------------------------------------------------------------------------
 
 /// Where a tile of outputs begins, and how many bytes ahead of what is read memory should be fetched: even lines of 64
 /// bytes, odd ones.
@@ -65,13 +93,31 @@ struct Stream {
 
 [[gnu::always_inline]] inline std::size_t ceil_div(std::size_t a, std::size_t b) noexcept { return (a + b - 1) / b; }
 
-/// bias of the columns from `column` on; zeros where there is none.
-[[gnu::always_inline]] inline Floats load_bias(const GemmArgs& g, std::size_t column) noexcept {
-  return g.bias != nullptr && column < g.n ? load(g.bias + column, lanes(0, g.n - column)) : zero();
+/// y of a finished tile of `rows` x `vectors`: the sums, times the scale of their row if rows have one, plus bias.
+[[gnu::noinline]] void store_tile(const GemmArgs& g, const Place& at, const Floats* sum, std::size_t rows,
+                                  std::size_t vectors, const float* row_scales) noexcept {
+  for (std::size_t c = 0; c < vectors; ++c) {
+    const std::size_t column = at.column + c * kLanes;
+    if (column >= g.n) return;
+    const Lanes which = lanes(0, g.n - column);
+    const Floats bias = g.bias != nullptr ? load(g.bias + column, which) : zero();
+    for (std::size_t r = 0; r < rows; ++r) {
+      const Floats x = sum[r * vectors + c];
+      const Floats y = row_scales != nullptr ? fma(x, splat(row_scales[at.row + r]), bias) : add(x, bias);
+      store(g.y + (at.row + r) * g.ldy + column, y, which);
+    }
+  }
 }
-[[gnu::always_inline]] inline void store_row(const GemmArgs& g, std::size_t row, std::size_t column,
-                                             Floats y) noexcept {
-  if (column < g.n) store(g.y + row * g.ldy + column, y, lanes(0, g.n - column));
+
+template <std::size_t MR, std::size_t N>
+[[gnu::always_inline]] inline void store_sums(const GemmArgs& g, const Place& at, const Floats (&sum)[MR][N],
+                                              const float* row_scales) noexcept {
+  Floats copy[MR * N];
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < N; ++c) copy[r * N + c] = sum[r][c];
+  store_tile(g, at, copy, MR, N, row_scales);
 }
 
 // ---- float activations ---------------------------------------------------------------------------------------------
@@ -102,19 +148,9 @@ template <std::size_t MR, std::size_t N>
     for (std::size_t c = 0; c < N; ++c) x[r][c] = zero();
 }
 
-template <std::size_t MR, std::size_t P, std::size_t NV>
-[[gnu::always_inline]] inline void store_sums(const GemmArgs& g, const Place& at,
-                                              const Floats (&sum)[MR][P * NV]) noexcept {
-  for (std::size_t c = 0; c < P * NV; ++c) {
-    const std::size_t column = at.column + c * kLanes;
-    const Floats bias = load_bias(g, column);
-    for (std::size_t r = 0; r < MR; ++r) store_row(g, at.row + r, column, add(sum[r][c], bias));
-  }
-}
-
 /// Layouts without groups: one chain from the first input to the last.
 template <class W, std::size_t MR, std::size_t P, std::size_t NV>
-inline void tile_float(const GemmArgs& g, const Place& at) noexcept {
+[[gnu::noinline]] void tile_float(const GemmArgs& g, const Place& at) noexcept {
   Stream<W, P, NV> stream(g, at);
   const float* a = g.a_f32 + at.row * g.lda;
   const std::size_t lda = g.lda;
@@ -132,12 +168,12 @@ inline void tile_float(const GemmArgs& g, const Place& at) noexcept {
     stream.load_step(v);
     multiply<1>(decode, v, a, lda, sum);
   }
-  store_sums<MR, P, NV>(g, at, sum);
+  store_sums(g, at, sum, nullptr);
 }
 
 /// Layouts with groups: a chain per group, then a chain over groups.
 template <class W, std::size_t MR, std::size_t P, std::size_t NV>
-inline void tile_grouped(const GemmArgs& g, const Place& at) noexcept {
+[[gnu::noinline]] void tile_grouped(const GemmArgs& g, const Place& at) noexcept {
   Stream<W, P, NV> stream(g, at);
   const float* a = g.a_f32 + at.row * g.lda;
   const std::size_t lda = g.lda;
@@ -159,10 +195,10 @@ inline void tile_grouped(const GemmArgs& g, const Place& at) noexcept {
     if (g.has_zeros) {
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < P * NV; ++c) {
-        const Floats minus_zero = to_floats(subtract(splat_word(g.zero), stream.zeros(g, c)));
+        const Floats zero = to_floats(subtract(stream.zeros(g, c), splat_word(g.zero)));
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < MR; ++r)
-          part[r][c] = fma(minus_zero, splat(g.a_sums_f32[(at.row + r) * groups + index]), part[r][c]);
+          part[r][c] = fma(zero, splat(-g.a_sums_f32[(at.row + r) * groups + index]), part[r][c]);
       }
     }
     Floats scale[P * NV];
@@ -173,7 +209,7 @@ inline void tile_grouped(const GemmArgs& g, const Place& at) noexcept {
       for (std::size_t c = 0; c < P * NV; ++c) sum[r][c] = fma(part[r][c], scale[c], sum[r][c]);
     stream.next_group(g);
   }
-  store_sums<MR, P, NV>(g, at, sum);
+  store_sums(g, at, sum, nullptr);
 }
 
 // ---- int8 activations ----------------------------------------------------------------------------------------------
@@ -181,7 +217,7 @@ inline void tile_grouped(const GemmArgs& g, const Place& at) noexcept {
 /// `D` says how four codes, less D::kOffset, and four activations are multiplied and added up exactly, in D::Sums that
 /// hold D::kDepth steps at most (0: any number).
 template <class D, std::size_t MR, std::size_t P, std::size_t NV>
-inline void tile_s8(const GemmArgs& g, const Place& at) noexcept {
+[[gnu::noinline]] void tile_s8(const GemmArgs& g, const Place& at) noexcept {
   constexpr std::size_t kN = P * NV;
   Stream<D, P, NV> stream(g, at);
   const std::int8_t* a = g.a_s8 + at.row * g.lda;
@@ -248,48 +284,54 @@ inline void tile_s8(const GemmArgs& g, const Place& at) noexcept {
       for (std::size_t c = 0; c < kN; ++c) sum[r][c] = fma(to_floats(total[r][c]), scale[c], sum[r][c]);
     stream.next_group(g);
   }
-  for (std::size_t c = 0; c < kN; ++c) {
-    const std::size_t column = at.column + c * kLanes;
-    const Floats bias = load_bias(g, column);
-    for (std::size_t r = 0; r < MR; ++r)
-      store_row(g, at.row + r, column, fma(sum[r][c], splat(g.a_scales[at.row + r]), bias));
-  }
+  store_sums(g, at, sum, g.a_scales);
 }
 
 // ---- the walk over a matrix ----------------------------------------------------------------------------------------
 
-/// One block of `MR` rows against the columns from at.column to `end`.
-template <class Op, std::size_t MR>
-inline void run_columns(const GemmArgs& g, Place at, std::size_t end) noexcept {
-  using S = typename Op::template Shape<MR>;
-  constexpr std::size_t kWidth = S::kVectors * kLanes;
-  std::size_t blocks = ceil_div(end - at.column, kWidth);
-  for (; blocks >= S::kBlocks; blocks -= S::kBlocks, at.column += kWidth * S::kBlocks)
-    Op::template tile<MR, S::kBlocks, S::kVectors>(g, at);
-  for (; blocks != 0; --blocks, at.column += kWidth) Op::template tile<MR, 1, S::kVectors>(g, at);
+template <class W, std::size_t MR, std::size_t P, std::size_t NV>
+inline void tile(const GemmArgs& g, const Place& at) noexcept {
+  if constexpr (requires { typename W::Sums; }) {
+    tile_s8<W, MR, P, NV>(g, at);
+  } else if constexpr (W::kInputs > 2) {
+    tile_grouped<W, MR, P, NV>(g, at);
+  } else {
+    tile_float<W, MR, P, NV>(g, at);
+  }
 }
 
-template <class Op, std::size_t MR = Op::kMaxRows>
+/// One block of `MR` rows against the columns from at.column to `end`.
+template <class Tiles, class W, std::size_t MR>
+inline void run_columns(const GemmArgs& g, Place at, std::size_t end) noexcept {
+  constexpr std::size_t kBlocks = Tiles::blocks(MR);
+  constexpr std::size_t kVectors = Tiles::vectors(MR);
+  constexpr std::size_t kWidth = kVectors * kLanes;
+  std::size_t left = ceil_div(end - at.column, kWidth);
+  for (; left >= kBlocks; left -= kBlocks, at.column += kWidth * kBlocks) tile<W, MR, kBlocks, kVectors>(g, at);
+  for (; left != 0; --left, at.column += kWidth) tile<W, MR, 1, kVectors>(g, at);
+}
+
+template <class Tiles, class W, std::size_t MR = Tiles::kMaxRows>
 inline void run_rows(const GemmArgs& g, std::size_t rows, const Place& at, std::size_t end) noexcept {
   if (rows == MR) {
-    run_columns<Op, MR>(g, at, end);
+    run_columns<Tiles, W, MR>(g, at, end);
   } else if constexpr (MR > 1) {
-    run_rows<Op, MR - 1>(g, rows, at, end);
+    run_rows<Tiles, W, MR - 1>(g, rows, at, end);
   }
 }
 
 /// Up to kMaxRows rows are one block, so that weights are read once. More are cut into blocks of at most kBlockRows and
 /// almost equal size, so that none is left to be done alone; then columns are cut into runs whose weights stay in the
 /// second-level cache, and the first two blocks of rows fetch half of the next run each.
-template <class Op>
+template <class Tiles, class W>
 inline void run(const GemmArgs& g) noexcept {
   constexpr std::size_t kCache = std::size_t{256} << 10;
-  constexpr std::size_t kColumns = Op::kColumns;
-  constexpr std::size_t kAhead = 16 * 4 * kColumns;  // bytes: 16 steps
+  constexpr std::size_t kColumns = W::kColumns;
+  constexpr std::size_t kAhead = 4096;  // bytes
   const std::size_t first = g.panel_begin * kColumns;
   const std::size_t last = g.panel_end * kColumns < g.n ? g.panel_end * kColumns : g.n;
   if (g.m == 0 || first >= last) return;
-  const std::size_t blocks = g.m <= Op::kMaxRows ? 1 : ceil_div(g.m, Op::kBlockRows);
+  const std::size_t blocks = g.m <= Tiles::kMaxRows ? 1 : ceil_div(g.m, Tiles::kBlockRows);
   const std::size_t all = g.panel_end - g.panel_begin;
   const std::size_t fitting = kCache / (g.panel_stride + 1);
   const std::size_t panels = blocks == 1 ? all : fitting != 0 ? fitting : 1;
@@ -302,8 +344,17 @@ inline void run(const GemmArgs& g) noexcept {
       const std::size_t rows = (g.m - row) / (blocks - block);
       const std::size_t even = block == 0 && fetch_next ? run_bytes : kAhead;
       const std::size_t odd = block == 1 && fetch_next ? run_bytes : kAhead;
-      run_rows<Op>(g, rows, Place{column, row, {even, odd}}, end);
+      run_rows<Tiles, W>(g, rows, Place{column, row, {even, odd}}, end);
       row += rows;
     }
   }
+}
+
+template <class W>
+inline void gemm_f32(const GemmArgs& g) noexcept {
+  run<FloatTiles<W>, W>(g);
+}
+template <class D>
+inline void gemm_s8(const GemmArgs& g) noexcept {
+  run<Int8Tiles<D>, D>(g);
 }

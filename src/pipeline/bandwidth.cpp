@@ -46,33 +46,25 @@ void read_words(const unsigned char* data, std::size_t bytes) noexcept {
 
 #if defined(__x86_64__)
 
-void read_ymm(const unsigned char* data, std::size_t bytes) noexcept {
-  const unsigned char* const end = data + bytes;
-  __asm__ volatile(
-      "1:\n\t"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
-      "vmovups \\i*32(%0), %%ymm\\i\n\t"
-      ".endr\n\t"
-      "add $512, %0\n\tcmp %1, %0\n\tjb 1b\n\tvzeroupper"
-      : "+r"(data)
-      : "r"(end)
-      : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-}
+// Two streams read a little faster than one, and four much slower (measured on Zen 5).
+#define KVANT_READ_LOOP(reg, width)                                    \
+  const std::size_t half = bytes / 2;                                  \
+  const unsigned char* const end = data + half;                        \
+  __asm__ volatile(                                                    \
+      "1:\n\t"                                                         \
+      ".irp i,0,1,2,3,4,5,6,7\n\tvmovups \\i*" width "(%0), %%" reg    \
+      "\\i\n\t.endr\n\t"                                               \
+      ".irp i,0,1,2,3,4,5,6,7\n\tvmovups \\i*" width "(%0,%2), %%" reg \
+      "\\i\n\t.endr\n\t"                                               \
+      "add $8*" width ", %0\n\tcmp %1, %0\n\tjb 1b\n\tvzeroupper"      \
+      : "+r"(data)                                                     \
+      : "r"(end), "r"(half)                                            \
+      : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7")
 
-void read_zmm(const unsigned char* data, std::size_t bytes) noexcept {
-  const unsigned char* const end = data + bytes;
-  __asm__ volatile(
-      "1:\n\t"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
-      "vmovups \\i*64(%0), %%zmm\\i\n\t"
-      ".endr\n\t"
-      "add $1024, %0\n\tcmp %1, %0\n\tjb 1b\n\tvzeroupper"
-      : "+r"(data)
-      : "r"(end)
-      : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-}
+void read_ymm(const unsigned char* data, std::size_t bytes) noexcept { KVANT_READ_LOOP("ymm", "32"); }
+void read_zmm(const unsigned char* data, std::size_t bytes) noexcept { KVANT_READ_LOOP("zmm", "64"); }
+
+#undef KVANT_READ_LOOP
 
 #endif
 

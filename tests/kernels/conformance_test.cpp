@@ -212,6 +212,7 @@ QuantizedRows quantize(const Kernels& tier, const std::vector<float>& x, std::si
   const GuardedBuffer<std::int8_t> q(rows * ldq, edge);
   const GuardedBuffer<float> scales(rows, edge);
   const GuardedBuffer<std::int32_t> sums(rows * groups, edge);
+  std::fill(q.span().begin(), q.span().end(), std::int8_t{55});
   tier.quantize_rows_s8({input.data(), rows, k, k, group, q.data(), ldq, scales.data(), sums.data()});
   return {{q.span().begin(), q.span().end()},
           {scales.span().begin(), scales.span().end()},

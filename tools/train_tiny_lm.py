@@ -285,7 +285,10 @@ def train(rank, model, batches, steps, args, evaluate):
     started = time.monotonic() - seconds
     losses = []
     while step < steps:
-        rate = min((step + 1) / args.warmup, (steps - step) / max(1, steps - args.warmup))
+        # Warm-up, then half a cosine to zero: its end is flat, so that a run which
+        # has learned what it can shows it by the last tenth of its steps.
+        decay = max(0, step - args.warmup) / max(1, steps - args.warmup)
+        rate = min((step + 1) / args.warmup, 0.5 * (1 + math.cos(math.pi * decay)))
         for group in optimizer.param_groups:
             group["lr"] = args.lr * rate
         inputs, targets = (t[rank :: args.workers] for t in batches.get(step))
@@ -324,7 +327,7 @@ def parse_args():
     parser.add_argument("--work", type=Path, required=True, help="checkpoint folder")
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "tiny")
     parser.add_argument("--dict-dir", default="/usr/share/wordnet")
-    parser.add_argument("--epochs", type=float, default=6.0)
+    parser.add_argument("--epochs", type=float, default=8.0)
     parser.add_argument("--batch", type=int, default=32, help="rows a step, over all workers")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--warmup", type=int, default=100, help="steps")

@@ -23,7 +23,7 @@ namespace {
 io::Json formats() {
   io::Json rows = io::Json::array();
   for (const FormatInfo& f : kFormats) {
-    constexpr std::array<std::string_view, 3> kKinds{"integer", "minifloat", "codebook"};
+    constexpr std::array<std::string_view, 4> kKinds{"integer", "minifloat", "codebook", "exponent"};
     io::Json row = io::Json::object();
     row.set("name", f.name).set("bits", f.bits).set("kind", kKinds[static_cast<std::size_t>(f.kind)]);
     row.set("signed", f.is_signed).set("inf", f.has_inf).set("nan", f.has_nan);
@@ -33,19 +33,21 @@ io::Json formats() {
   return rows;
 }
 
-/// Every format at the usual granularities; scheme text composes more.
+/// Every block format, and every format at the usual granularities; scheme text composes more.
 io::Json schemes() {
   constexpr std::uint64_t kSide = 4096;
   constexpr std::array<std::string_view, 5> kGranularities{"", "-tensor", "-channel", "-g128", "-g32"};
   io::Json rows = io::Json::array();
+  const auto add = [&](const Scheme& scheme) {
+    const auto bits = static_cast<double>(stored_bits(scheme, kSide, kSide));
+    io::Json row = io::Json::object();
+    row.set("name", to_text(scheme)).set("bits_per_weight", bits / static_cast<double>(kSide * kSide));
+    rows.push_back(std::move(row));
+  };
+  for (const BlockFormat& b : kBlockFormats) add(b.scheme);
   for (const FormatInfo& f : kFormats)
     for (const std::string_view granularity : kGranularities)
-      if (const auto scheme = parse_scheme(std::string(f.name) + std::string(granularity))) {
-        const auto bits = static_cast<double>(stored_bits(*scheme, kSide, kSide));
-        io::Json row = io::Json::object();
-        row.set("name", to_text(*scheme)).set("bits_per_weight", bits / static_cast<double>(kSide * kSide));
-        rows.push_back(std::move(row));
-      }
+      if (const auto scheme = parse_scheme(std::string(f.name) + std::string(granularity))) add(*scheme);
   return rows;
 }
 

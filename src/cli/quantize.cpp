@@ -55,6 +55,8 @@ class Quantize final : public Command {
                    });
     options.whole({"--effort", "0..3", "0: plain scales; from 1 on: scales searched for the least error"}, effort_, 0,
                   3);
+    options.choice({"--mx-scale", "floor|up|nearest|ct", "plain scales of MX formats, without a search (--effort 0)"},
+                   power_rule_, {"floor", "up", "nearest", "ct"});
     options.choice({"--nonfinite", "error|zero|keep", "what to do about NaN and Inf among the weights"}, nonfinite_,
                    {"error", "zero", "keep"});
     options.flag({"--dry-run", "", "say what would be done, and write nothing"}, job_.dry_run);
@@ -65,6 +67,10 @@ class Quantize final : public Command {
   Status run(Console& console) override {
     job_.effort = static_cast<int>(effort_);
     job_.nonfinite = nonfinite_ == "zero" ? NonFinite::zero : nonfinite_ == "keep" ? NonFinite::keep : NonFinite::error;
+    job_.rtn.power_rule = power_rule_ == "up"        ? PowerRule::up
+                          : power_rule_ == "nearest" ? PowerRule::nearest
+                          : power_rule_ == "ct"      ? PowerRule::ct
+                                                     : PowerRule::floor;
     job_.mode = force_ ? io::OutputMode::replace : io::OutputMode::refuse;
     const auto runtime = make_runtime(console.options());
     if (!runtime) return propagate(runtime);
@@ -167,6 +173,7 @@ class Quantize final : public Command {
 
   pipeline::QuantizeJob job_;
   std::uint64_t effort_ = 1;
+  std::string power_rule_ = "floor";
   std::string nonfinite_ = "error";
   bool per_tensor_ = false;
   bool force_ = false;

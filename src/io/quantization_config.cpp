@@ -21,6 +21,8 @@ std::string module_of(std::string_view tensor) {
 
 /// compressed-tensors' name for how a scheme's tensors are stored.
 std::string_view ct_format(const Scheme& s) {
+  if (s.nesting == ScaleNesting::per_tensor) return "nvfp4-pack-quantized";
+  if (s.scale_type == format_id<e8m0>) return s.info().bits == 4 ? "mxfp4-pack-quantized" : "mxfp8-quantized";
   if (s.format == format_id<fp8_e4m3fn>) return "float-quantized";
   return s.activation ? "int-quantized" : "pack-quantized";
 }
@@ -41,11 +43,27 @@ Json ct_arguments(const FormatInfo& format, const Granularity& g, bool symmetric
       args.set("strategy", "group");
       args.set("group_size", g.cols_parameter());
       break;
+    case Granularity::Kind::block:
+      args.set("strategy", "block");
+      args.set("block_structure", Json::array().push_back(g.rows_parameter()).push_back(g.cols_parameter()));
+      break;
     default:
       args.set("strategy", "channel");
       break;
   }
   args.set("dynamic", dynamic);
+  return args;
+}
+
+/// What compressed-tensors says about a scheme's weights.
+Json ct_weights(const Scheme& s) {
+  Json args = ct_arguments(s.info(), s.granularity, s.symmetry == Symmetry::symmetric, false);
+  const bool nvfp4 = s.nesting == ScaleNesting::per_tensor;
+  if (nvfp4) args.set("strategy", "tensor_group");
+  if (nvfp4 || s.scale_type == format_id<e8m0>) {
+    const char* dtype = nvfp4 ? "torch.float8_e4m3fn" : "torch.uint8";
+    args.set("scale_dtype", dtype).set("zp_dtype", dtype);
+  }
   return args;
 }
 
@@ -64,7 +82,7 @@ Json ct_config(std::span<const QuantizedWeight> weights, std::span<const std::st
       for (const QuantizedWeight* w : members) targets.push_back(module_of(w->name));
     Json group = Json::object();
     group.set("targets", std::move(targets));
-    group.set("weights", ct_arguments(s.info(), s.granularity, s.symmetry == Symmetry::symmetric, false));
+    group.set("weights", ct_weights(s));
     group.set(
         "input_activations",
         s.activation ? ct_arguments(format_info(s.activation->format), s.activation->granularity, true, true) : Json());
@@ -110,11 +128,14 @@ Result<std::optional<Json>> find_config(const Checkpoint& checkpoint, const Wher
   return std::optional<Json>(std::move(*parsed));
 }
 
-/// The logical shape: the one in X_shape, or that of the codes.
+/// The logical shape: the one in X_shape, or that of the codes, of which several may fill a byte.
 Result<MatrixShape> shape_of(const Checkpoint& checkpoint, const std::string& name) {
   const Where where{checkpoint.path().string(), name, {}};
   const CheckpointTensor* shape = checkpoint.find(name + "_shape");
   if (shape == nullptr) {
+    const CheckpointTensor* nibbles = checkpoint.find(name + "_packed");
+    if (nibbles != nullptr && nibbles->dtype == DType::u8 && nibbles->shape.size() == 2)
+      return MatrixShape{nibbles->shape[0], nibbles->shape[1] * 2};
     const CheckpointTensor* codes = checkpoint.find(name);
     if (codes == nullptr || codes->shape.size() != 2)
       return fail(ErrorCode::bad_metadata, "has neither codes in two dimensions nor " + name + "_shape", where);
@@ -155,34 +176,56 @@ Result<std::vector<QuantizedWeight>> read_kvant(const Checkpoint& checkpoint, co
   return weights;
 }
 
-/// The scheme of one config group; the scale's type is told by the tensors.
-Result<Scheme> ct_scheme(const Json& group, const Where& where) {
-  const Json* args = group.find("weights");
-  if (args == nullptr || !args->is_object()) return bad_config("has a group without weights", where);
-  const Json* bits = args->find("num_bits");
-  const bool is_float = text_of(*args, "type") == "float";
-  const auto format = format_from_name(
-      is_float ? "fp8_e4m3fn" : "int" + std::to_string(bits != nullptr ? bits->as_uint64().value_or(0) : 0));
-  if (!format || format_info(*format).bits > 8 || (is_float && bits->as_uint64() != 8u))
+/// The number of rows and columns of a block; zeros where there are none.
+MatrixShape block_of(const Json& args) {
+  const Json* block = args.find("block_structure");
+  if (block == nullptr || block->items().size() != 2) return {0, 0};
+  return {block->items()[0].as_uint64().value_or(0), block->items()[1].as_uint64().value_or(0)};
+}
+
+/// The scheme of a group's weights; the type of their scales is told by the tensors, where there is a choice.
+Result<Scheme> ct_weight_scheme(const Json& args, const Where& where) {
+  const Json* bits = args.find("num_bits");
+  const std::uint64_t width = bits != nullptr ? bits->as_uint64().value_or(0) : 0;
+  const bool is_float = text_of(args, "type") == "float";
+  const std::string_view strategy = text_of(args, "strategy");
+  const Json* size = args.find("group_size");
+  const std::uint64_t group_size = size != nullptr ? size->as_uint64().value_or(0) : 0;
+  if (is_float && width == 4) {
+    if (strategy == "tensor_group" && group_size == 16) return parse_scheme("nvfp4");
+    if (strategy == "group" && group_size == 32) return parse_scheme("mxfp4");
+  }
+  if (is_float && width == 8 && strategy == "group" && group_size == 32) return parse_scheme("mxfp8_e4m3fn");
+  const auto format = format_from_name(is_float ? "fp8_e4m3fn" : "int" + std::to_string(width));
+  if (!format || format_info(*format).bits != width)
     return fail(ErrorCode::unsupported, "quantization_config has weights of a type that kvant does not read", where);
   Scheme s;
   s.format = *format;
-  const std::string_view strategy = text_of(*args, "strategy");
-  const Json* size = args->find("group_size");
-  const std::uint64_t group_size = size != nullptr ? size->as_uint64().value_or(0) : 0;
+  const MatrixShape block = block_of(args);
   if (strategy == "group" && group_size != 0)
     s.granularity = PerGroup{static_cast<std::size_t>(group_size)};
   else if (strategy == "channel")
     s.granularity = PerChannel{};
   else if (strategy == "tensor")
     s.granularity = PerTensor{};
+  else if (strategy == "block" && block.rows != 0 && block.cols != 0)
+    s.granularity = PerBlock{static_cast<std::size_t>(block.rows), static_cast<std::size_t>(block.cols)};
   else
-    return fail(
-        ErrorCode::unsupported,
-        "quantization_config has the strategy '" + std::string(strategy) + "', expected group, channel or tensor",
-        where);
-  const Json* symmetric = args->find("symmetric");
+    return fail(ErrorCode::unsupported,
+                "quantization_config has the strategy '" + std::string(strategy) +
+                    "' for weights of this type, expected group, channel, tensor or block",
+                where);
+  const Json* symmetric = args.find("symmetric");
   if (symmetric != nullptr && symmetric->as_bool() == false) s.symmetry = Symmetry::asymmetric;
+  return s;
+}
+
+/// The scheme of one config group.
+Result<Scheme> ct_scheme(const Json& group, const Where& where) {
+  const Json* args = group.find("weights");
+  if (args == nullptr || !args->is_object()) return bad_config("has a group without weights", where);
+  auto s = ct_weight_scheme(*args, where);
+  if (!s) return s;
   const Json* input = group.find("input_activations");
   if (input == nullptr || input->is_null()) return s;
   const Json* dynamic = input->find("dynamic");
@@ -193,7 +236,7 @@ Result<Scheme> ct_scheme(const Json& group, const Where& where) {
       (input_symmetric != nullptr && input_symmetric->as_bool() == false))
     return fail(ErrorCode::unsupported,
                 "quantization_config has activations other than dynamic symmetric int8 per token", where);
-  s.activation = ActivationScheme{};
+  s->activation = ActivationScheme{};
   return s;
 }
 
@@ -249,10 +292,13 @@ Result<std::vector<QuantizedWeight>> read_ct(const Checkpoint& checkpoint, const
       return std::find_if(g.targets.begin(), g.targets.end(),
                           [&](const std::string& t) { return t == module || t == "Linear"; }) != g.targets.end();
     });
-    const auto scale = scale_type(tensor.dtype);
-    if (group == groups->end() || !scale)
+    if (group == groups->end())
+      return fail(ErrorCode::bad_metadata, "belongs to no config group", {where.file, tensor.name, {}});
+    const bool is_fixed = block_format(group->scheme) != nullptr;
+    const auto scale = is_fixed ? std::optional(group->scheme.scale_type) : scale_type(tensor.dtype);
+    if (!scale)
       return fail(ErrorCode::bad_metadata,
-                  "belongs to no config group, or is " + std::string(dtype_info(tensor.dtype).name),
+                  "is " + std::string(dtype_info(tensor.dtype).name) + ", expected F16, BF16 or F32",
                   {where.file, tensor.name, {}});
     QuantizedWeight w{module + std::string(kWeight), group->scheme, 0, 0};
     w.scheme.scale_type = *scale;

@@ -2,6 +2,7 @@
 #include "kvant/io/stored_weight.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -16,12 +17,25 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "files are little-endian and are written as memory lies");
 
-DType scale_dtype(FormatId type) noexcept {
-  if (type == format_id<fp16>) return DType::f16;
-  if (type == format_id<bf16>) return DType::bf16;
-  if (type == format_id<fp8_e4m3fn>) return DType::f8_e4m3;
-  if (type == format_id<fp8_e5m2>) return DType::f8_e5m2;
-  return DType::f32;
+/// The dtype of a stored scale; formats that safetensors has no name for are stored as the bytes of their codes.
+DType scale_dtype(FormatId type, Convention convention) noexcept {
+  struct Row {
+    FormatId type;
+    DType dtype;
+  };
+  constexpr std::array kRows{
+      Row{format_id<fp32>, DType::f32},
+      Row{format_id<fp16>, DType::f16},
+      Row{format_id<bf16>, DType::bf16},
+      Row{format_id<fp8_e4m3fn>, DType::f8_e4m3},
+      Row{format_id<fp8_e5m2>, DType::f8_e5m2},
+      Row{format_id<fp8_e4m3fnuz>, DType::f8_e4m3fnuz},
+      Row{format_id<fp8_e5m2fnuz>, DType::f8_e5m2fnuz},
+      Row{format_id<int8>, DType::i8},
+  };
+  for (const Row& row : kRows)
+    if (row.type == type) return row.dtype;
+  return type == format_id<e8m0> && convention == Convention::kvant ? DType::f8_e8m0 : DType::u8;
 }
 
 /// How the codes of a weight lie in their tensor.
@@ -35,7 +49,8 @@ struct CodeStorage {
 CodeStorage code_storage(const QuantizedWeight& w, Convention convention) {
   const FormatInfo& format = w.scheme.info();
   const std::uint64_t dense = packed_bytes(w.cols, format.bits);
-  if (convention == Convention::kvant) return {"_packed", DType::u8, dense, 0};
+  if (convention == Convention::kvant || w.scheme.format == format_id<fp4_e2m1>)
+    return {"_packed", DType::u8, dense, 0};
   if (w.scheme.format == format_id<fp8_e4m3fn>) return {"", DType::f8_e4m3, dense, 0};
   if (w.scheme.activation) return {"", DType::i8, dense, 0};
   const auto sign = static_cast<std::uint8_t>(1u << (format.bits - 1));
@@ -47,21 +62,67 @@ bool packs_zero_points(const QuantizedWeight& w, Convention convention) {
   return convention == Convention::compressed_tensors && !w.scheme.activation;
 }
 
+bool has_zero_points(const Scheme& s) noexcept {
+  return s.symmetry == Symmetry::asymmetric && s.nesting != ScaleNesting::integer;
+}
+
+/// Bytes of one row of integer-scale records.
+std::uint64_t record_row_bytes(const QuantizedWeight& w) {
+  return packed_bytes(w.scheme.granularity.scale_cols(w.cols), integer_scale_rule(w.scheme).record_bits);
+}
+
 std::vector<std::uint64_t> scale_shape(const QuantizedWeight& w, Convention convention) {
   const Granularity& g = w.scheme.granularity;
+  if (w.scheme.nesting == ScaleNesting::integer) return {w.rows, record_row_bytes(w)};
   if (convention == Convention::compressed_tensors && g.kind() == Granularity::Kind::tensor) return {1};
   return {g.scale_rows(w.rows), g.scale_cols(w.cols)};
 }
 
-std::vector<std::byte> encode_scales(const QMatrix& q) {
-  const FormatInfo& type = format_info(q.scales[0].type);
+/// The tensors of the levels of scales above the finest one, in the order of QMatrix::scales.
+std::vector<TensorSpec> outer_scales(const QuantizedWeight& w) {
+  const std::uint64_t scales = w.scheme.granularity.scale_rows(w.rows) * w.scheme.granularity.scale_cols(w.cols);
+  switch (w.scheme.nesting) {
+    case ScaleNesting::none:
+      break;
+    case ScaleNesting::double_quant:
+      return {{w.name + "_scale_step", DType::f32, {ceil_div(scales, std::uint64_t{kScalesPerStep})}},
+              {w.name + "_scale_mean", DType::f32, {1}}};
+    case ScaleNesting::per_tensor:
+      return {{w.name + "_global_scale", DType::f32, {1}}};
+    case ScaleNesting::integer:
+      return {{w.name + "_super_scale",
+               scale_dtype(w.scheme.scale_type, Convention::kvant),
+               {w.rows, ceil_div(w.cols, std::uint64_t{kSuperScaleColumns})}}};
+  }
+  return {};
+}
+
+std::vector<std::byte> encode_scales(const ScaleLevel& level) {
+  const FormatInfo& type = format_info(level.type);
   const std::size_t width = type.bits / 8;
-  std::vector<std::byte> bytes(q.scales[0].values.size() * width);
-  for (std::size_t i = 0; i < q.scales[0].values.size(); ++i) {
-    const std::uint32_t code = type.encode(q.scales[0].values[i], {});
+  std::vector<std::byte> bytes(level.values.size() * width);
+  for (std::size_t i = 0; i < level.values.size(); ++i) {
+    const std::uint32_t code = type.encode(level.values[i], {});
     std::memcpy(bytes.data() + i * width, &code, width);
   }
   return bytes;
+}
+
+/// The scale and zero point of each group as one record, rows of them as dense bit streams.
+std::vector<std::byte> encode_records(const QuantizedWeight& w, const QMatrix& q) {
+  const IntegerScaleRule rule = integer_scale_rule(w.scheme);
+  const auto row_bytes = static_cast<std::size_t>(record_row_bytes(w));
+  const std::size_t groups = q.scales[0].cols;
+  std::vector<std::uint8_t> bytes(row_bytes * q.rows);
+  std::vector<std::uint8_t> records(groups);
+  for (std::size_t r = 0; r < q.rows; ++r) {
+    for (std::size_t g = 0; g < groups; ++g)
+      records[g] =
+          rule.record(static_cast<std::int32_t>(q.scales[0].values[r * groups + g]), q.zero_points[r * groups + g]);
+    pack_bits(records, rule.record_bits, std::span(bytes).subspan(r * row_bytes, row_bytes));
+  }
+  const auto view = std::as_bytes(std::span(bytes));
+  return {view.begin(), view.end()};
 }
 
 /// Zero points packed along rows: word (r, g) holds those of rows r * n … r * n + n - 1 of group g, lowest bits first.
@@ -148,15 +209,65 @@ Status read_codes(const Checkpoint& checkpoint, const QuantizedWeight& w, Conven
   return {};
 }
 
-Status decode_scales(std::span<const std::byte> bytes, QMatrix& q, const Where& where) {
-  const FormatInfo& type = format_info(q.scales[0].type);
+Status decode_scales(std::span<const std::byte> bytes, ScaleLevel& level, const Where& where) {
+  const FormatInfo& type = format_info(level.type);
   const std::size_t width = type.bits / 8;
-  for (std::size_t i = 0; i < q.scales[0].values.size(); ++i) {
+  level.values.resize(level.rows * level.cols);
+  for (std::size_t i = 0; i < level.values.size(); ++i) {
     std::uint32_t code = 0;
     std::memcpy(&code, bytes.data() + i * width, width);
     const float scale = type.decode(code);
     if (!is_finite(scale)) return fail(ErrorCode::nonfinite, "scale " + std::to_string(i) + " is not finite", where);
-    q.scales[0].values[i] = scale;
+    level.values[i] = scale;
+  }
+  return {};
+}
+
+Status decode_records(std::span<const std::byte> bytes, const QuantizedWeight& w, QMatrix& q, const Where& where) {
+  const IntegerScaleRule rule = integer_scale_rule(w.scheme);
+  const auto row_bytes = static_cast<std::size_t>(record_row_bytes(w));
+  const std::size_t groups = q.scales[0].cols;
+  q.scales[0].values.resize(q.rows * groups);
+  q.zero_points.resize(q.rows * groups);
+  std::vector<std::uint8_t> records(groups);
+  for (std::size_t r = 0; r < q.rows; ++r) {
+    const auto* row = reinterpret_cast<const std::uint8_t*>(bytes.data()) + r * row_bytes;
+    unpack_bits({row, row_bytes}, rule.record_bits, records);
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::int32_t s = rule.scale_of(records[g]);
+      const std::int32_t z = rule.zero_of(records[g]);
+      if (!rule.allows(s, z))
+        return fail(ErrorCode::bad_metadata,
+                    "row " + std::to_string(r) + " holds the record " + std::to_string(records[g]) +
+                        ", which is no scale and zero point of " + to_text(w.scheme),
+                    where);
+      q.scales[0].values[r * groups + g] = static_cast<float>(s);
+      q.zero_points[r * groups + g] = static_cast<std::int16_t>(z);
+    }
+  }
+  return {};
+}
+
+/// The finest level of scales and the ones above it.
+Status read_scales(const Checkpoint& checkpoint, const QuantizedWeight& w, const TensorSpec& finest, QMatrix& q) {
+  const Granularity& g = w.scheme.granularity;
+  q.scales.push_back({finest_scale_type(w.scheme), g.scale_rows(q.rows), g.scale_cols(q.cols), {}});
+  const auto bytes = read_stored(checkpoint, finest);
+  if (!bytes) return propagate(bytes);
+  const Where where{checkpoint.path().string(), finest.name, {}};
+  const bool records = w.scheme.nesting == ScaleNesting::integer;
+  if (const Status ok = records ? decode_records(*bytes, w, q, where) : decode_scales(*bytes, q.scales[0], where); !ok)
+    return ok;
+  for (const TensorSpec& spec : outer_scales(w)) {
+    const auto outer = read_stored(checkpoint, spec);
+    if (!outer) return propagate(outer);
+    const FormatId type = records ? w.scheme.scale_type : format_id<fp32>;
+    ScaleLevel level{type,
+                     spec.shape.size() == 2 ? static_cast<std::size_t>(spec.shape[0]) : 1,
+                     static_cast<std::size_t>(spec.shape.back()),
+                     {}};
+    if (const Status ok = decode_scales(*outer, level, {checkpoint.path().string(), spec.name, {}}); !ok) return ok;
+    q.scales.push_back(std::move(level));
   }
   return {};
 }
@@ -187,12 +298,17 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   const Kind kind = s.granularity.kind();
   if (!w.name.ends_with(".weight")) return "the tensor's name does not end in .weight";
   if (w.rows == 0 || w.cols == 0) return "it has no elements";
+  if (s.symmetry == Symmetry::full) return "its scales are signed (-full)";
+  if ((kind == Kind::group || kind == Kind::block) && w.cols % s.granularity.cols_parameter() != 0)
+    return "its " + std::to_string(w.cols) + " columns are no multiple of the group";
+  const BlockFormat* block = block_format(s);
+  const std::string_view name = block != nullptr ? block->name : std::string_view();
+  if (!s.activation && (name == "nvfp4" || name == "mxfp4" || name == "mxfp8_e4m3fn")) return std::nullopt;
+  if (s.nesting != ScaleNesting::none) return "it has no scheme like " + to_text(s);
   if (s.scale_type != format_id<fp16> && s.scale_type != format_id<bf16> && s.scale_type != format_id<fp32>)
     return "its scales are " + std::string(format_info(s.scale_type).name);
-  if (s.symmetry == Symmetry::full) return "its scales are signed (-full)";
-  if (kind == Kind::group && w.cols % s.granularity.cols_parameter() != 0)
-    return "its " + std::to_string(w.cols) + " columns are no multiple of the group";
-  if (s.format == format_id<fp8_e4m3fn> && (kind == Kind::channel || kind == Kind::tensor)) return std::nullopt;
+  if (s.format == format_id<fp8_e4m3fn> && (kind == Kind::channel || kind == Kind::tensor || kind == Kind::block))
+    return std::nullopt;
   const bool whole = s.format == format_id<int8> && s.activation && (kind == Kind::channel || kind == Kind::tensor);
   const bool packed = (s.format == format_id<int8> || s.format == format_id<int4>)&&!s.activation &&
                       (kind == Kind::group || kind == Kind::channel);
@@ -204,8 +320,10 @@ std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention conv
   const CodeStorage codes = code_storage(w, convention);
   std::vector<TensorSpec> specs;
   specs.push_back({w.name + codes.suffix, codes.dtype, {w.rows, codes.row_bytes * 8 / dtype_info(codes.dtype).bits}});
-  specs.push_back({w.name + "_scale", scale_dtype(w.scheme.scale_type), scale_shape(w, convention)});
-  if (w.scheme.symmetry == Symmetry::asymmetric) {
+  const DType scales =
+      w.scheme.nesting == ScaleNesting::integer ? DType::u8 : scale_dtype(finest_scale_type(w.scheme), convention);
+  specs.push_back({w.name + "_scale", scales, scale_shape(w, convention)});
+  if (has_zero_points(w.scheme)) {
     const auto shape = scale_shape(w, convention);
     const DType plain = w.scheme.info().is_signed ? DType::i8 : DType::u8;
     if (packs_zero_points(w, convention))
@@ -215,7 +333,10 @@ std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention conv
     else
       specs.push_back({w.name + "_zero_point", plain, shape});
   }
-  if (!codes.suffix.empty()) specs.push_back({w.name + "_shape", DType::i64, {2}});
+  for (TensorSpec& spec : outer_scales(w)) specs.push_back(std::move(spec));
+  // compressed-tensors stores no shape beside bytes of float codes, which fill their columns.
+  const bool needs_shape = !codes.suffix.empty() && (convention == Convention::kvant || codes.dtype == DType::i32);
+  if (needs_shape) specs.push_back({w.name + "_shape", DType::i64, {2}});
   return specs;
 }
 
@@ -232,15 +353,26 @@ Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Conventio
               std::span<std::uint8_t>(codes).subspan(r * storage.row_bytes, storage.row_bytes));
   }
   const std::uint64_t block_rows = w.scheme.granularity.block_rows(w.rows);
+  const bool records = w.scheme.nesting == ScaleNesting::integer;
   const std::uint64_t first_scale = first_row / block_rows * band.scales[0].cols;
-  const std::size_t scale_bytes = format_info(w.scheme.scale_type).bits / 8;
+  const std::uint64_t scale_offset =
+      records ? first_row * record_row_bytes(w) : first_scale * (format_info(band.scales[0].type).bits / 8);
   Status status = writer.write(w.name + storage.suffix, first_row * storage.row_bytes, bytes_of(codes));
-  if (status) status = writer.write(w.name + "_scale", first_scale * scale_bytes, encode_scales(band));
-  if (status && !band.zero_points.empty())
+  if (status)
+    status = writer.write(w.name + "_scale", scale_offset,
+                          records ? encode_records(w, band) : encode_scales(band.scales[0]));
+  if (status && has_zero_points(w.scheme))
     status = packs_zero_points(w, convention)
                  ? writer.write(w.name + "_zero_point", first_scale * w.scheme.info().bits / 8, pack_zero_points(band))
                  : writer.write(w.name + "_zero_point", first_scale, plain_zero_points(band));
-  if (status && first_row == 0 && !storage.suffix.empty()) {
+  const std::vector<TensorSpec> outer = outer_scales(w);
+  for (std::size_t i = 0; status && i < outer.size(); ++i) {
+    // One number or list for the whole matrix, or rows as the matrix has them.
+    const ScaleLevel& level = band.scales[i + 1];
+    const std::uint64_t at = records ? first_row * level.cols * (format_info(level.type).bits / 8) : 0;
+    status = writer.write(outer[i].name, at, encode_scales(level));
+  }
+  if (status && first_row == 0 && stored_tensors(w, convention).back().name == w.name + "_shape") {
     const std::uint64_t shape[2] = {w.rows, w.cols};
     status = writer.write(w.name + "_shape", 0, std::as_bytes(std::span(shape)));
   }
@@ -252,17 +384,12 @@ Result<QMatrix> read_weight(const Checkpoint& checkpoint, const QuantizedWeight&
     const auto elements = checked_mul(w.rows, w.cols);
     if (!elements || *elements > std::numeric_limits<std::ptrdiff_t>::max())
       return fail(ErrorCode::limit, "more elements than memory can address", {checkpoint.path().string(), w.name, {}});
-    const Granularity& g = w.scheme.granularity;
-    QMatrix q{static_cast<std::size_t>(w.rows), static_cast<std::size_t>(w.cols), w.scheme, {}, {}, {}, 0};
-    q.scales.push_back({w.scheme.scale_type, g.scale_rows(q.rows), g.scale_cols(q.cols), {}});
+    QMatrix q{static_cast<std::size_t>(w.rows), static_cast<std::size_t>(w.cols), w.scheme, {}, {}, {}, 0, false};
+    q.reciprocal = w.scheme.nesting == ScaleNesting::per_tensor;
     const std::vector<TensorSpec> specs = stored_tensors(w, convention);
     // Small tensors first: a wrong shape shows before the codes' memory is asked for.
-    const auto scales = read_stored(checkpoint, specs[1]);
-    if (!scales) return propagate(scales);
-    q.scales[0].values.resize(q.scales[0].rows * q.scales[0].cols);
-    if (const Status ok = decode_scales(*scales, q, {checkpoint.path().string(), specs[1].name, {}}); !ok)
-      return propagate(ok);
-    if (w.scheme.symmetry == Symmetry::asymmetric) {
+    if (const Status ok = read_scales(checkpoint, w, specs[1], q); !ok) return propagate(ok);
+    if (has_zero_points(w.scheme)) {
       const auto zeros = read_stored(checkpoint, specs[2]);
       if (!zeros) return propagate(zeros);
       q.zero_points.resize(q.scales[0].values.size());

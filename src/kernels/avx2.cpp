@@ -194,9 +194,12 @@ inline Floats select(Lanes which, Floats yes, Floats no) noexcept {
 }
 inline Words keep(Lanes which, Words x) noexcept { return and_words(which, x); }
 inline Words count_up(Words count, Lanes which) noexcept { return subtract(count, which); }
-/// values[index] for indices below `count`.
+/// Element `index` of a table, for indices below `count`.
 inline Floats look_up(const float* values, std::uint32_t, Words index) noexcept {
   return _mm256_i32gather_ps(values, index, 4);
+}
+inline Words look_up(const std::int32_t* words, std::uint32_t, Words index) noexcept {
+  return _mm256_i32gather_epi32(words, index, 4);
 }
 /// The low byte of each word, all of which are below 256.
 inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {

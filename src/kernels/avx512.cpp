@@ -154,10 +154,14 @@ inline Words keep(Lanes which, Words x) noexcept { return _mm512_maskz_mov_epi32
 inline Words count_up(Words count, Lanes which) noexcept {
   return _mm512_mask_add_epi32(count, which, count, splat_word(1));
 }
-/// values[index] for indices below `count`.
+/// Element `index` of a table, for indices below `count`.
 inline Floats look_up(const float* values, std::uint32_t count, Words index) noexcept {
   if (count <= kLanes) return _mm512_permutexvar_ps(index, load(values, lanes(0, count)));
   return _mm512_i32gather_ps(index, values, 4);
+}
+inline Words look_up(const std::int32_t* words, std::uint32_t count, Words index) noexcept {
+  if (count <= kLanes) return _mm512_permutexvar_epi32(index, _mm512_maskz_loadu_epi32(lanes(0, count), words));
+  return _mm512_i32gather_epi32(index, words, 4);
 }
 /// The low byte of each word.
 inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {

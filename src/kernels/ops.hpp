@@ -18,7 +18,8 @@ enum class Activations : std::uint8_t { none, f32, s8 };
 struct Op {
   using Slot =
       std::variant<Gemm Kernels::*, Gather Kernels::*, decltype(&Kernels::quantize_rows_s8),
-                   decltype(&Kernels::syrk_f32), decltype(&Kernels::encode_integer), decltype(&Kernels::fit_integer)>;
+                   decltype(&Kernels::syrk_f32), decltype(&Kernels::encode_integer), decltype(&Kernels::decode),
+                   decltype(&Kernels::narrow_fp16), decltype(&Kernels::widen_fp16), decltype(&Kernels::fit_integer)>;
   std::string_view name;
   WeightLayout weights;
   Activations activations;
@@ -41,6 +42,11 @@ inline constexpr std::array kOps{
     Op{"encode_integer", WeightLayout::none, Activations::none, &Kernels::encode_integer},
     Op{"encode_minifloat", WeightLayout::none, Activations::none, &Kernels::encode_minifloat},
     Op{"encode_codebook", WeightLayout::none, Activations::none, &Kernels::encode_codebook},
+    Op{"decode", WeightLayout::none, Activations::none, &Kernels::decode},
+    Op{"narrow_fp16", WeightLayout::none, Activations::none, &Kernels::narrow_fp16},
+    Op{"narrow_bf16", WeightLayout::none, Activations::none, &Kernels::narrow_bf16},
+    Op{"widen_fp16", WeightLayout::none, Activations::none, &Kernels::widen_fp16},
+    Op{"widen_bf16", WeightLayout::none, Activations::none, &Kernels::widen_bf16},
     Op{"fit_integer", WeightLayout::none, Activations::none, &Kernels::fit_integer},
     Op{"fit_minifloat", WeightLayout::none, Activations::none, &Kernels::fit_minifloat},
     Op{"fit_codebook", WeightLayout::none, Activations::none, &Kernels::fit_codebook},

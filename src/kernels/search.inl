@@ -16,8 +16,11 @@ inline float sum_tree(const Floats (&part)[kParts]) noexcept {
 
 struct IntegerFormat {
   Floats low, high;
+  float step;  // the value of one
   explicit IntegerFormat(const FormatArgs& f) noexcept
-      : low(splat(static_cast<float>(f.low))), high(splat(static_cast<float>(f.high))) {}
+      : low(splat(static_cast<float>(f.low))),
+        high(splat(static_cast<float>(f.high))),
+        step(1.0f / static_cast<float>(1 << f.fraction_bits)) {}
 
   /// Clamping to integers before rounding gives what clamping after it gives.
   struct Trial {
@@ -26,6 +29,7 @@ struct IntegerFormat {
   Trial trial(const FitArgs& g, std::size_t t) const noexcept {
     return {subtract(low, splat(g.zero[t])), subtract(high, splat(g.zero[t]))};
   }
+  /// In steps; `ratio` too.
   Floats value(Floats ratio, const Trial& t) const noexcept {
     return round_even(smaller(larger(ratio, t.low), t.high));
   }
@@ -49,6 +53,7 @@ struct MinifloatFormat {
         sign(1u << (f.bits - 1)),
         has_negative_zero(f.encode(-0.0f) != 0) {}
 
+  static constexpr float step = 1.0f;
   struct Trial {};
   Trial trial(const FitArgs&, std::size_t) const noexcept { return {}; }
   /// Adding and subtracting a power of two whose last place is the format's rounds there, ties to even.
@@ -74,30 +79,48 @@ struct MinifloatFormat {
 
 struct CodebookFormat {
   const FormatArgs* format;
-  explicit CodebookFormat(const FormatArgs& f) noexcept : format(&f) {}
-
-  struct Trial {};
-  Trial trial(const FitArgs&, std::size_t) const noexcept { return {}; }
-  Words index(Floats ratio) const noexcept {
-    const Words magnitude = and_words(to_bits(ratio), splat_word(INT32_MAX));
-    const Words key = select(greater(splat_word(0), to_bits(ratio)), subtract(splat_word(0), magnitude), magnitude);
-    Words count = splat_word(0);
-    for (std::uint32_t i = 0; i < format->threshold_count; ++i)
-      count = count_up(count, greater(key, splat_word(format->thresholds[i])));
-    return count;
+  std::uint32_t count;  // of levels
+  const float* levels;  // in their order
+  // Where codes are not the indices, by index:
+  float level[256];
+  std::int32_t code_word[256];
+  explicit CodebookFormat(const FormatArgs& f) noexcept
+      : format(&f), count(f.threshold_count + 1), levels(f.codes != nullptr ? level : f.values) {
+    for (std::uint32_t i = 0; f.codes != nullptr && i < count; ++i) {
+      code_word[i] = f.codes[i];
+      level[i] = f.values[f.codes[i]];
+    }
   }
-  Floats value(Floats ratio, Trial) const noexcept {
-    return look_up(format->values, format->threshold_count + 1, index(ratio));
+
+  static constexpr float step = 1.0f;
+  struct Trial {
+    Floats zero;
+  };
+  Trial trial(const FitArgs& g, std::size_t t) const noexcept { return {splat(g.zero[t])}; }
+  /// The place of the level nearest to x.
+  Words index(Floats x) const noexcept {
+    const Words magnitude = and_words(to_bits(x), splat_word(INT32_MAX));
+    const Words key = select(greater(splat_word(0), to_bits(x)), subtract(splat_word(0), magnitude), magnitude);
+    Words place = splat_word(0);
+    for (std::uint32_t i = 0; i < format->threshold_count; ++i)
+      place = count_up(place, greater(key, splat_word(format->thresholds[i])));
+    return place;
+  }
+  Words code(Floats x) const noexcept {
+    return format->codes != nullptr ? look_up(code_word, count, index(x)) : index(x);
+  }
+  Floats value(Floats ratio, const Trial& t) const noexcept {
+    return subtract(look_up(levels, count, index(add(ratio, t.zero))), t.zero);
   }
 };
 
 // ---- encoding
 // ------------------------------------------------------------------------------------------------------------
 
-/// Calls body(x / scale, position, count) for each vector of a group.
+/// Calls body(x / (scale * step), position, count) for each vector of a group.
 template <class Body>
-inline void for_each_ratio(const EncodeArgs& g, Body body) noexcept {
-  const Floats scale = splat(g.scale);
+inline void for_each_ratio(const EncodeArgs& g, float step, Body body) noexcept {
+  const Floats scale = splat(g.scale * step);
   for (std::size_t i = 0; i < g.n; i += kLanes) {
     const std::size_t count = g.n - i < kLanes ? g.n - i : kLanes;
     const Floats x = count < kLanes ? load(g.x + i, lanes(0, count)) : load(g.x + i);
@@ -111,7 +134,7 @@ inline void encode_integer(const EncodeArgs& g) noexcept {
   const Words high = splat_word(g.format->high);
   const Words zero_point = splat_word(g.zero);
   const Floats wide = splat(0x1p20f);
-  for_each_ratio(g, [&](Floats ratio, std::size_t i, std::size_t count) {
+  for_each_ratio(g, IntegerFormat(*g.format).step, [&](Floats ratio, std::size_t i, std::size_t count) {
     const Floats limited = smaller(larger(ratio, subtract(zero(), wide)), wide);
     const Words rounded = keep(ordered(ratio), to_words(limited));  // NaN is 0
     const Words stored = smaller(larger(add_words(rounded, zero_point), low), high);
@@ -121,7 +144,7 @@ inline void encode_integer(const EncodeArgs& g) noexcept {
 
 inline void encode_minifloat(const EncodeArgs& g) noexcept {
   const MinifloatFormat format(*g.format);
-  for_each_ratio(g, [&](Floats ratio, std::size_t i, std::size_t count) {
+  for_each_ratio(g, 1.0f, [&](Floats ratio, std::size_t i, std::size_t count) {
     if (any_unordered(ratio)) {  // only where NaN is kept
       for (std::size_t j = 0; j < count; ++j)
         g.codes[i + j] = g.format->encode(g.scale == 0.0f ? 0.0f : g.x[i + j] / g.scale);
@@ -133,42 +156,47 @@ inline void encode_minifloat(const EncodeArgs& g) noexcept {
 
 inline void encode_codebook(const EncodeArgs& g) noexcept {
   const CodebookFormat format(*g.format);
-  for_each_ratio(g, [&](Floats ratio, std::size_t i, std::size_t count) {
-    store_codes(g.codes + i, format.index(from_bits(keep(ordered(ratio), to_bits(ratio)))), count);
+  const Floats zero_point = splat(static_cast<float>(g.zero));
+  for_each_ratio(g, 1.0f, [&](Floats ratio, std::size_t i, std::size_t count) {
+    const Floats known = from_bits(keep(ordered(ratio), to_bits(ratio)));  // NaN is the zero point
+    store_codes(g.codes + i, format.code(add(known, zero_point)), count);
   });
 }
 
 // ---- fitting
 // -------------------------------------------------------------------------------------------------------------
 
-template <class Format, bool kErrors>
+template <class Format, bool kErrors, bool kWeights>
 inline void fit_trial(const FitArgs& g, const Format& format, std::size_t t) noexcept {
-  const Floats inverse = splat(g.inverse[t]);
-  const Floats minus_scale = splat(kErrors ? -g.scales[t] : 0.0f);
+  const Floats inverse = splat(g.inverse[t] / format.step);
+  const Floats minus_scale = splat(kErrors ? -(g.scales[t] * format.step) : 0.0f);
   const auto trial = format.trial(g, t);
   Floats xv[kParts], vv[kParts], ee[kParts];
   for (std::size_t part = 0; part < kParts; ++part) xv[part] = vv[part] = ee[part] = zero();
-  const auto step = [&](std::size_t part, Floats x, Floats v) {
-    xv[part] = fma(x, v, xv[part]);
-    vv[part] = fma(v, v, vv[part]);
+  const auto step = [&](std::size_t part, Floats x, Floats v, Floats w) {
+    const auto weighted = [&](Floats y) { return kWeights ? multiply(y, w) : y; };
+    xv[part] = fma(x, weighted(v), xv[part]);
+    vv[part] = fma(v, weighted(v), vv[part]);
     if constexpr (kErrors) {
       const Floats e = fma(minus_scale, v, x);
-      ee[part] = fma(e, e, ee[part]);
+      ee[part] = fma(e, weighted(e), ee[part]);
     }
   };
   std::size_t i = 0;
   for (; i + 16 <= g.n; i += 16)
     for (std::size_t part = 0; part < kParts; ++part) {
       const Floats x = load(g.x + i + part * kLanes);
-      step(part, x, format.value(multiply(x, inverse), trial));
+      const Floats w = kWeights ? load(g.weights + i + part * kLanes) : x;
+      step(part, x, format.value(multiply(x, inverse), trial), w);
     }
   for (std::size_t part = 0; i < g.n; i += kLanes, ++part) {
     const Lanes which = lanes(0, g.n - i);
     const Floats x = load(g.x + i, which);
-    step(part, x, from_bits(keep(which, to_bits(format.value(multiply(x, inverse), trial)))));
+    const Floats w = kWeights ? load(g.weights + i, which) : x;
+    step(part, x, from_bits(keep(which, to_bits(format.value(multiply(x, inverse), trial)))), w);
   }
-  g.xv[t] = sum_tree(xv);
-  g.vv[t] = sum_tree(vv);
+  g.xv[t] = sum_tree(xv) * format.step;
+  g.vv[t] = sum_tree(vv) * (format.step * format.step);
   if constexpr (kErrors) g.ee[t] = sum_tree(ee);
 }
 
@@ -176,9 +204,16 @@ template <class Format>
 inline void fit(const FitArgs& g) noexcept {
   const Format format(*g.format);
   for (std::size_t t = 0; t < g.trials; ++t) {
-    if (g.scales != nullptr)
-      fit_trial<Format, true>(g, format, t);
-    else
-      fit_trial<Format, false>(g, format, t);
+    if (g.scales != nullptr) {
+      if (g.weights != nullptr)
+        fit_trial<Format, true, true>(g, format, t);
+      else
+        fit_trial<Format, true, false>(g, format, t);
+    } else {
+      if (g.weights != nullptr)
+        fit_trial<Format, false, true>(g, format, t);
+      else
+        fit_trial<Format, false, false>(g, format, t);
+    }
   }
 }

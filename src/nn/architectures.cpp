@@ -2,6 +2,7 @@
 #include "kvant/nn/architectures.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <optional>
@@ -74,12 +75,12 @@ class ConfigReader {
       bad("model_type", "is missing or no string; it names the architecture");
       return false;
     }
-    std::string known;
-    for (const Architecture& row : kArchitectures) {
-      config.architecture = &row;
-      if (*name == row.model_type) return is_language_model(row);
-      known += (known.empty() ? "" : ", ") + std::string(row.model_type);
+    if (const Architecture* row = nn::find_architecture(json_)) {
+      config.architecture = row;
+      return is_language_model(*row);
     }
+    std::string known;
+    for (const Architecture& row : kArchitectures) known += (known.empty() ? "" : ", ") + std::string(row.model_type);
     unsupported("model_type", *type, "one of: " + known);
     return false;
   }
@@ -175,6 +176,30 @@ class ConfigReader {
 };
 
 }  // namespace
+
+const Architecture* find_architecture(const Json& config) noexcept {
+  const Json* type = config.find("model_type");
+  const std::string* name = type != nullptr ? type->as_string() : nullptr;
+  for (const Architecture& row : kArchitectures)
+    if (name != nullptr && *name == row.model_type) return &row;
+  return nullptr;
+}
+
+std::string joined_with(const Architecture& architecture, std::string_view tensor) {
+  constexpr std::string_view kWeight = ".weight";
+  const TensorNames& names = architecture.names;
+  struct Member {
+    std::string_view name, set;
+  };
+  const std::array members{Member{names.q, "q k v"}, Member{names.k, "q k v"}, Member{names.v, "q k v"},
+                           Member{names.gate, "gate up"}, Member{names.up, "gate up"}};
+  if (!tensor.ends_with(kWeight)) return "";
+  tensor.remove_suffix(kWeight.size());
+  for (const Member& m : members)
+    if (tensor.ends_with(m.name) && tensor.substr(0, tensor.size() - m.name.size()).ends_with('.'))
+      return std::string(tensor.substr(0, tensor.size() - m.name.size())) + std::string(m.set);
+  return "";
+}
 
 Result<ModelConfig> read_model_config(const Json& config, const Where& where) {
   return io::guarded([&] { return ConfigReader(config, where).read(); });

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <new>
 
 #include "kvant/core/checked.hpp"
 #include "kvant/io/stored_weight.hpp"
 #include "kvant/io/weights.hpp"
+#include "kvant/nn/architectures.hpp"
 #include "kvant/passes/passes.hpp"
 #include "output.hpp"
 
@@ -48,7 +50,9 @@ DistortionMeter measure(const Matrix<float>& original, const Context& context, D
 /// Rows per band: a whole number of the scheme's row blocks and of 32 rows, at least one of each.
 std::uint64_t band_rows(const Scheme& scheme, std::uint64_t rows, std::uint64_t cols, bool rowwise) {
   const std::uint64_t block = scheme.is_cast() ? 1 : scheme.granularity.block_rows(static_cast<std::size_t>(rows));
-  if (!rowwise || block >= rows) return std::max<std::uint64_t>(rows, 1);
+  const bool whole = !rowwise || scheme.granularity.kind() == Granularity::Kind::tensor ||
+                     scheme.nesting == ScaleNesting::double_quant;
+  if (whole || block >= rows) return std::max<std::uint64_t>(rows, 1);
   const std::uint64_t step = block % 32 == 0 ? block : block * 32;
   return std::max(kBandElements / std::max<std::uint64_t>(cols, 1) / step * step, step);
 }
@@ -76,6 +80,7 @@ struct Run {
   io::Convention convention = io::Convention::kvant;
   std::uint64_t done = 0;
   std::uint64_t total = 0;
+  std::map<std::string, float> shared_amax{};  ///< by tensor: what its matrix-wide scale must cover
 
   [[nodiscard]] Status advance(const std::string& name, std::uint64_t bytes) {
     done += bytes;
@@ -138,11 +143,60 @@ Status cast_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkpoint
   return {};
 }
 
+/// The largest finite magnitude of a tensor.
+Result<float> largest_magnitude(Run& run, const io::CheckpointTensor& tensor) {
+  const io::MatrixShape shape = io::matrix_shape(tensor.shape);
+  const std::uint64_t step = band_rows(Scheme{}, shape.rows, shape.cols, true);
+  float most = 0.0f;
+  for (std::uint64_t first = 0; first < shape.rows && shape.cols != 0; first += step) {
+    const auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, shape.rows - first));
+    if (!band) return propagate(band);
+    std::vector<float> row_most(band->rows());
+    run.context.for_each(band->rows(), [&](std::size_t r) {
+      for (const float x : band->row(r))
+        if (is_finite(x)) row_most[r] = std::max(row_most[r], magnitude(x));
+    });
+    for (const float x : row_most) most = std::max(most, x);
+    const Status go = run.advance(tensor.name, band->size() * dtype_info(tensor.dtype).bits / 8);
+    if (!go) return propagate(go);
+  }
+  return most;
+}
+
+/// Finds what matrix-wide scales must cover before anything is quantized: rows then need no more than their band.
+/// Matrices that engines join share one scale.
+Status find_shared_amax(Run& run, const Plan& plan) {
+  const io::Checkpoint& source = run.weights.checkpoint();
+  const nn::Architecture* architecture = source.config() ? nn::find_architecture(*source.config()) : nullptr;
+  std::map<std::string, float> sets;
+  std::map<std::string, std::string> set_of;
+  for (const TensorPlan& t : plan.tensors) {
+    if (t.action != Action::quantize || t.scheme.nesting != ScaleNesting::per_tensor) continue;
+    const auto most = largest_magnitude(run, *source.find(t.name));
+    if (!most) return tl::unexpected<Error>(located(most.error(), source, t.name));
+    const std::string joined = architecture != nullptr ? nn::joined_with(*architecture, t.name) : "";
+    const std::string& set = set_of[t.name] = joined.empty() ? t.name : joined;
+    sets[set] = std::max(sets[set], *most);
+  }
+  for (const auto& [tensor, set] : set_of) run.shared_amax[tensor] = sets[set];
+  return {};
+}
+
+/// Bytes that find_shared_amax will read.
+std::uint64_t bytes_read_twice(const io::Checkpoint& source, const Plan& plan) {
+  std::uint64_t sum = 0;
+  for (const TensorPlan& t : plan.tensors)
+    if (t.action == Action::quantize && t.scheme.nesting == ScaleNesting::per_tensor) sum += source.find(t.name)->bytes;
+  return sum;
+}
+
 Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor,
                        const QuantizeJob& job, TensorReport& report) {
   const Scheme& scheme = report.plan.scheme;
   const io::QuantizedWeight weight{tensor.name, scheme, tensor.shape[0], tensor.shape[1]};
-  const Rtn method{{job.effort > 0}};
+  RtnConfig config = job.rtn;
+  config.search = config.search && job.effort > 0;
+  const Rtn method{config};
   const Grid grid(scheme);
   const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, Rtn::kRowwise);
   DistortionMeter meter;
@@ -151,7 +205,8 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
     auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, weight.rows - first));
     if (!band) return propagate(band);
     if (const Status ok = check_band(*band, first, job.nonfinite); !ok) return ok;
-    auto layer = method({tensor.name, band->view(), job.nonfinite}, scheme, run.context);
+    auto layer =
+        method({tensor.name, band->view(), job.nonfinite, run.shared_amax[tensor.name], {}}, scheme, run.context);
     if (!layer) return propagate(layer);
     const QMatrix& q = layer->weight;
     report.clamped_scales += q.clamped_scales;
@@ -328,11 +383,13 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
   std::optional<io::Json> quantization;
   if (!storage.weights.empty())
     quantization = io::quantization_config(storage.weights, storage.ignored, storage.convention);
-  const auto dtype = job.plan.scheme.is_cast() ? std::optional(job.plan.scheme.format) : std::nullopt;
+  std::optional<FormatId> dtype;
+  if (job.plan.scheme.is_cast()) dtype = job.plan.scheme.format;
   auto out = OutputCheckpoint::create(source, job.output, job.mode, output_config(source, quantization, dtype),
                                       output_metadata(source, quantization));
   if (!out) return propagate(out);
-  Run run{weights, context, progress, storage.convention, 0, source.tensor_bytes()};
+  Run run{weights, context, progress, storage.convention, 0, source.tensor_bytes() + bytes_read_twice(source, *plan)};
+  if (const Status found = find_shared_amax(run, *plan); !found) return propagate(found);
   if (const Status done = write_shards(run, *out, job, report.tensors); !done) return propagate(done);
   const auto bytes = out->commit();
   if (!bytes) return propagate(bytes);

@@ -70,7 +70,8 @@ inline std::uint64_t hash_of(const kvant::Matrix<float>& w) {
 inline std::uint64_t hash_of(const kvant::QMatrix& q, const kvant::Matrix<float>& values) {
   Hash h;
   for (const std::uint8_t code : q.codes) h.add(code, 1);
-  for (const float s : q.scales[0].values) h.add(std::bit_cast<std::uint32_t>(s), 4);
+  for (const kvant::ScaleLevel& level : q.scales)
+    for (const float s : level.values) h.add(std::bit_cast<std::uint32_t>(s), 4);
   for (const std::int16_t z : q.zero_points) h.add(static_cast<std::uint16_t>(z), 2);
   h.add(q.clamped_scales, 8);
   for (std::size_t i = 0; i < values.size(); ++i) h.add(std::bit_cast<std::uint32_t>(values.data()[i]), 4);

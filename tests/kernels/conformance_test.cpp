@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -279,11 +280,12 @@ using FitSlot = decltype(&Kernels::fit_integer);
 /// The formats that a slot named ..._integer, ..._minifloat or ..._codebook is for, of at most 8 bits.
 std::vector<FormatId> formats_of(const Op& op) {
   std::vector<FormatId> formats;
-  for (std::size_t i = 0; i < kFormats.size(); ++i) {
-    const bool codebook = kFormats[i].thresholds != nullptr;
-    const bool integer = kFormats[i].kind == FormatKind::integer && !codebook;
+  for (const FormatInfo& f : kFormats) {
+    const bool codebook = f.thresholds != nullptr;
+    const bool integer = f.kind == FormatKind::integer && !codebook;
     const std::string_view kind = codebook ? "codebook" : integer ? "integer" : "minifloat";
-    if (kFormats[i].bits <= 8 && op.name.ends_with(kind)) formats.push_back(static_cast<FormatId>(i));
+    if (f.bits <= 8 && (codebook || !f.is_auxiliary()) && op.name.ends_with(kind))
+      formats.push_back(*format_from_name(f.name));
   }
   return formats;
 }
@@ -296,11 +298,9 @@ struct KernelFormat {
   explicit KernelFormat(FormatId id) {
     const FormatInfo& f = format_info(id);
     for (std::uint32_t code = 0; code < 1u << f.bits; ++code) values.push_back(f.decode(code));
-    args = {f.bits,         f.low,
-            f.high,         f.mantissa_bits,
-            f.min_exponent, f.max,
-            f.thresholds,   f.threshold_count,
-            values.data(),  kvant::detail::kCodeEncoders[static_cast<std::size_t>(id)]};
+    args = {f.bits,         f.low,        f.high,       f.fraction_bits,   f.mantissa_bits,
+            f.min_exponent, f.max,        f.thresholds, f.threshold_count, f.codes,
+            values.data(),  f.encode_byte};
   }
 };
 
@@ -336,7 +336,7 @@ void check(const Op& op, EncodeSlot slot, const Kernels& tier) {
 }
 
 std::vector<float> fit(const Kernels& tier, FitSlot slot, const KernelFormat& format, const std::vector<float>& x,
-                       bool errors, Edge edge) {
+                       const std::vector<float>& weights, bool errors, Edge edge) {
   constexpr std::size_t kTrials = 7;
   std::vector<float> scales = random_vector(kTrials, 3);
   std::vector<float> inverse;
@@ -346,10 +346,12 @@ std::vector<float> fit(const Kernels& tier, FitSlot slot, const KernelFormat& fo
     zero.push_back(static_cast<float>(format.args.low + static_cast<std::int32_t>(t) % 3));
   }
   const GuardedBuffer<float> input(x, edge);
+  const GuardedBuffer<float> guarded_weights(weights, edge);
   const GuardedBuffer<float> sums(3 * kTrials, edge);
   std::fill(sums.span().begin(), sums.span().end(), 0.0f);
   (tier.*slot)({&format.args, input.data(), x.size(), kTrials, inverse.data(), zero.data(),
-                errors ? scales.data() : nullptr, sums.data(), sums.data() + kTrials, sums.data() + 2 * kTrials});
+                errors ? scales.data() : nullptr, weights.empty() ? nullptr : guarded_weights.data(), sums.data(),
+                sums.data() + kTrials, sums.data() + 2 * kTrials});
   return {sums.span().begin(), sums.span().end()};
 }
 
@@ -357,17 +359,89 @@ void check(const Op& op, FitSlot slot, const Kernels& tier) {
   for (const FormatId id : formats_of(op)) {
     const KernelFormat format(id);
     for (const std::size_t n : kLengths)
-      for (const bool errors : {false, true}) {
-        std::vector<float> x = random_vector(n, n + 1);
-        x[n / 2] = n % 2 == 0 ? 1e30f : -0.0f;
-        const std::vector<float> expected = fit(generic(), slot, format, x, errors, Edge::end);
-        for (const Edge edge : {Edge::start, Edge::end}) {
-          const std::vector<float> sums = fit(tier, slot, format, x, errors, edge);
-          ASSERT_EQ(first_difference(sums.data(), expected.data(), sums.size()), -1)
-              << format_info(id).name << " n=" << n << (errors ? " with errors" : "");
+      for (const bool errors : {false, true})
+        for (const bool weighted : {false, true}) {
+          std::vector<float> x = random_vector(n, n + 1);
+          x[n / 2] = n % 2 == 0 ? 1e30f : -0.0f;
+          std::vector<float> weights = random_vector(weighted ? n : 0, n + 2);
+          for (float& w : weights) w = std::fabs(w);
+          const std::vector<float> expected = fit(generic(), slot, format, x, weights, errors, Edge::end);
+          for (const Edge edge : {Edge::start, Edge::end}) {
+            const std::vector<float> sums = fit(tier, slot, format, x, weights, errors, edge);
+            ASSERT_EQ(first_difference(sums.data(), expected.data(), sums.size()), -1)
+                << format_info(id).name << " n=" << n << (errors ? " with errors" : "")
+                << (weighted ? ", weighted" : "");
+          }
         }
+  }
+}
+
+using DecodeSlot = decltype(&Kernels::decode);
+using NarrowSlot = decltype(&Kernels::narrow_fp16);
+using WidenSlot = decltype(&Kernels::widen_fp16);
+
+void check(const Op&, DecodeSlot slot, const Kernels& tier) {
+  for (const FormatInfo& f : kFormats) {
+    if (f.bits > 8) continue;
+    const KernelFormat format(*format_from_name(f.name));
+    std::uint64_t seed = 0;
+    for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{15}, std::size_t{16},
+                                std::size_t{17}, std::size_t{63}, std::size_t{100}, std::size_t{256}, std::size_t{300}})
+      for (const float scale : {1.0f, 0.37f, -0.25f, 0.0f, 0x1p-127f, 3e38f}) {
+        std::vector<std::uint8_t> codes(n);
+        for (std::size_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>((i + seed * 37) % (1u << f.bits));
+        const auto zero = static_cast<std::int32_t>(++seed % 3 * 3);
+        std::array<std::vector<float>, 3> results;
+        for (std::size_t i = 0; i < results.size(); ++i) {
+          const Edge edge = i == 2 ? Edge::start : Edge::end;
+          const GuardedBuffer<std::uint8_t> input(codes, edge);
+          const GuardedBuffer<float> out(n, edge);
+          ((i == 0 ? generic() : tier).*slot)({&format.args, input.data(), n, scale, zero, out.data()});
+          results[i].assign(out.span().begin(), out.span().end());
+        }
+        for (std::size_t i = 1; i < results.size(); ++i)
+          ASSERT_EQ(first_difference(results[i].data(), results[0].data(), n), -1)
+              << f.name << " n=" << n << " scale=" << scale << " zero=" << zero;
       }
   }
+}
+
+void check(const Op&, NarrowSlot slot, const Kernels& tier) {
+  std::vector<float> x;
+  for (std::uint32_t high = 0; high < 65536; ++high)
+    for (const std::uint32_t low : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu, 0x1000u, 0x0fffu, 0x1001u})
+      x.push_back(std::bit_cast<float>(high << 16 | low));
+  std::array<std::vector<std::uint16_t>, 2> results{std::vector<std::uint16_t>(x.size()),
+                                                    std::vector<std::uint16_t>(x.size())};
+  (generic().*slot)({x.data(), x.size(), results[0].data()});
+  (tier.*slot)({x.data(), x.size(), results[1].data()});
+  ASSERT_EQ(results[0], results[1]);
+  for (const std::size_t n : kLengths)
+    for (const Edge edge : {Edge::start, Edge::end}) {
+      const GuardedBuffer<float> input(
+          std::vector<float>(x.begin() + 5000, x.begin() + 5000 + static_cast<std::ptrdiff_t>(n)), edge);
+      const GuardedBuffer<std::uint16_t> codes(n, edge);
+      (tier.*slot)({input.data(), n, codes.data()});
+      ASSERT_EQ(std::memcmp(codes.data(), results[0].data() + 5000, n * 2), 0) << n;
+    }
+}
+
+void check(const Op&, WidenSlot slot, const Kernels& tier) {
+  std::vector<std::uint16_t> codes(65536);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint16_t>(i);
+  std::array<std::vector<float>, 2> results{std::vector<float>(codes.size()), std::vector<float>(codes.size())};
+  (generic().*slot)({codes.data(), codes.size(), results[0].data()});
+  (tier.*slot)({codes.data(), codes.size(), results[1].data()});
+  ASSERT_EQ(std::memcmp(results[0].data(), results[1].data(), codes.size() * 4), 0);
+  for (const std::size_t n : kLengths)
+    for (const Edge edge : {Edge::start, Edge::end}) {
+      const GuardedBuffer<std::uint16_t> input(
+          std::vector<std::uint16_t>(codes.begin() + 31000, codes.begin() + 31000 + static_cast<std::ptrdiff_t>(n)),
+          edge);
+      const GuardedBuffer<float> out(n, edge);
+      (tier.*slot)({input.data(), n, out.data()});
+      ASSERT_EQ(std::memcmp(out.data(), results[0].data() + 31000, n * 4), 0) << n;
+    }
 }
 
 class Conformance : public testing::Test {

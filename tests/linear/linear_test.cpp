@@ -44,7 +44,21 @@ const char* const kSchemes[] = {"int8-channel",
                                 "int8-channel/int8-token",
                                 "int4-g32/int8-token",
                                 "int4-g32-asym/int8-token",
-                                "nf4-g64/int8-token"};
+                                "nf4-g64/int8-token",
+                                "fp4_bnb-g64",
+                                "iq4_nl-g32",
+                                "fp6_e3m2-g32",
+                                "mxfp8_e4m3fn",
+                                "mxfp4",
+                                "mxint8",
+                                "mxint8/int8-token",
+                                "nvfp4",
+                                "nf4-g64-dq",
+                                "int4-g32-asym-dq",
+                                "is4",
+                                "is3",
+                                "is2",
+                                "is4/int8-token"};
 
 struct Shape {
   std::size_t n, k;
@@ -75,7 +89,9 @@ TEST(Pack, RoundTripsCodesScalesAndZeroPointsExactly) {
       ASSERT_TRUE(packed) << text;
       const QMatrix back = unpack(*packed);
       EXPECT_EQ(back.codes, q->codes) << text << " " << s.n << "x" << s.k;
-      EXPECT_EQ(back.scales[0].values, q->scales[0].values) << text;
+      ASSERT_EQ(back.scales.size(), q->scales.size()) << text;
+      for (std::size_t level = 0; level < q->scales.size(); ++level)
+        EXPECT_EQ(back.scales[level].values, q->scales[level].values) << text << " level " << level;
       EXPECT_EQ(back.zero_points, q->zero_points) << text;
       EXPECT_EQ(back.scheme, q->scheme) << text;
     }

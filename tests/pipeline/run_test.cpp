@@ -104,7 +104,21 @@ const char* const kSchemes[] = {"int8-channel",
                                 "int1-g32",
                                 "ternary-tensor",
                                 "int4-g10-asym-scale:bf16",
-                                "int4-g10-scale:fp8_e4m3fn"};
+                                "int4-g10-scale:fp8_e4m3fn",
+                                "int4-g10-scale:fp8_e4m3b11fnuz",
+                                "fp6_e3m2-g32",
+                                "fp8_e4m3fn-b16x16",
+                                "mxfp8_e4m3fn",
+                                "mxfp8_e5m2",
+                                "mxfp6_e2m3",
+                                "mxfp4",
+                                "mxint8",
+                                "nvfp4",
+                                "nf4-g64-dq",
+                                "int4-g32-asym-dq",
+                                "is4",
+                                "is3",
+                                "is2"};
 
 TEST(QuantizeCheckpoint, StoresExactlyWhatTheQuantizerChoseForEveryScheme) {
   TemporaryFolder folder;

@@ -14,7 +14,7 @@
 
 namespace reference {
 
-enum class Family { ieee, fn, fnuz, finite, integer, sign, table };
+enum class Family { ieee, fn, fnuz, finite, unsigned_fn, exponent, integer, sign, table };
 enum class Direction { nearest_even, nearest_away, toward_zero, up, down };
 
 struct NumberFormat {
@@ -24,6 +24,7 @@ struct NumberFormat {
   int bits, low, high;                     // integers: the range of values
   double max;                              // largest finite magnitude as the specification prints it
   bool has_inf, has_nan;
+  int fraction = 0;  // integers: bits behind the point
 };
 
 // OCP FP8 and MX specifications, IEEE 754, ONNX integer ranges; nf4 from Dettmers et al. 2023, appendix E.
@@ -33,6 +34,15 @@ inline constexpr std::array kNumberFormats{
     NumberFormat{"bf16", Family::ieee, 8, 7, 127, 16, 0, 0, 0x1.fep127, true, true},
     NumberFormat{"fp8_e4m3fn", Family::fn, 4, 3, 7, 8, 0, 0, 448, false, true},
     NumberFormat{"fp8_e5m2", Family::ieee, 5, 2, 15, 8, 0, 0, 57344, true, true},
+    NumberFormat{"fp8_e4m3", Family::ieee, 4, 3, 7, 8, 0, 0, 240, true, true},
+    NumberFormat{"fp8_e3m4", Family::ieee, 3, 4, 3, 8, 0, 0, 15.5, true, true},
+    NumberFormat{"fp8_e4m3fnuz", Family::fnuz, 4, 3, 8, 8, 0, 0, 240, false, true},
+    NumberFormat{"fp8_e5m2fnuz", Family::fnuz, 5, 2, 16, 8, 0, 0, 57344, false, true},
+    NumberFormat{"fp8_e4m3b11fnuz", Family::fnuz, 4, 3, 11, 8, 0, 0, 30, false, true},
+    NumberFormat{"fp6_e3m2", Family::finite, 3, 2, 3, 6, 0, 0, 28, false, false},
+    NumberFormat{"fp6_e2m3", Family::finite, 2, 3, 1, 6, 0, 0, 7.5, false, false},
+    NumberFormat{"e8m0", Family::exponent, 8, 0, 127, 8, 0, 0, 0x1p127, false, true},
+    NumberFormat{"ue4m3", Family::unsigned_fn, 4, 3, 7, 8, 0, 0, 448, false, true},
     NumberFormat{"fp4_e2m1", Family::finite, 2, 1, 1, 4, 0, 0, 6, false, false},
     NumberFormat{"int8", Family::integer, 0, 0, 0, 8, -128, 127, 127, false, false},
     NumberFormat{"int7", Family::integer, 0, 0, 0, 7, -64, 63, 63, false, false},
@@ -51,7 +61,11 @@ inline constexpr std::array kNumberFormats{
     NumberFormat{"uint2", Family::integer, 0, 0, 0, 2, 0, 3, 3, false, false},
     NumberFormat{"uint1", Family::integer, 0, 0, 0, 1, 0, 1, 1, false, false},
     NumberFormat{"ternary", Family::integer, 0, 0, 0, 2, -1, 1, 1, false, false},
+    NumberFormat{"int8_q6", Family::integer, 0, 0, 0, 8, -128, 127, 1.984375, false, false, 6},
     NumberFormat{"nf4", Family::table, 0, 0, 0, 4, 0, 0, 1, false, false},
+    NumberFormat{"fp4_bnb", Family::table, 0, 0, 0, 4, 0, 0, 1, false, false},
+    NumberFormat{"iq4_nl", Family::table, 0, 0, 0, 4, 0, 0, 127, false, false},
+    NumberFormat{"even2", Family::table, 0, 0, 0, 2, 0, 0, 6, false, false},
 };
 
 /// The published list of NF4, as decimal text of the reference implementation.
@@ -74,13 +88,33 @@ inline constexpr std::array<double, 16> kNf4{
     1.0,
 };
 
+/// bitsandbytes' FP4 by code: a sign bit over eight magnitudes in an order of its own (functional.py, get_4bit_type).
+inline constexpr std::array<double, 16> kFp4Bnb{
+    0.0,  0.0625 / 12,  8.0 / 12,  1.0,  4.0 / 12,  6.0 / 12,  2.0 / 12,  3.0 / 12,
+    -0.0, -0.0625 / 12, -8.0 / 12, -1.0, -4.0 / 12, -6.0 / 12, -2.0 / 12, -3.0 / 12,
+};
+/// ggml-common.h, kvalues_iq4nl.
+inline constexpr std::array<double, 16> kIq4Nl{-127, -104, -83, -65, -49, -35, -22, -10,
+                                               1,    13,   25,  38,  53,  69,  89,  113};
+inline constexpr std::array<double, 4> kEven2{0, 2, 4, 6};
+
+/// The value of every code of a codebook.
+inline std::vector<double> table_of(const NumberFormat& f) {
+  if (f.name == "fp4_bnb") return {kFp4Bnb.begin(), kFp4Bnb.end()};
+  if (f.name == "iq4_nl") return {kIq4Nl.begin(), kIq4Nl.end()};
+  if (f.name == "even2") return {kEven2.begin(), kEven2.end()};
+  return {kNf4.begin(), kNf4.end()};
+}
+
 inline const NumberFormat* find_format(std::string_view name) {
   for (const NumberFormat& f : kNumberFormats)
     if (f.name == name) return &f;
   return nullptr;
 }
 
-inline bool is_float_family(Family f) { return f != Family::integer && f != Family::sign && f != Family::table; }
+inline bool is_float_family(Family f) {
+  return f != Family::integer && f != Family::sign && f != Family::table && f != Family::exponent;
+}
 
 /// Magnitude that exponent and mantissa fields stand for, with no special codes and no limit on the exponent.
 inline double field_value(const NumberFormat& f, std::uint32_t magnitude_code) {
@@ -93,12 +127,15 @@ inline double field_value(const NumberFormat& f, std::uint32_t magnitude_code) {
 /// The value of a code; NaN and Inf included.
 inline double decode(const NumberFormat& f, std::uint32_t code) {
   constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-  if (f.family == Family::table) return kNf4[code];
+  if (f.family == Family::table) return table_of(f)[code] + 0.0;  // no codebook has a -0
+  if (f.family == Family::exponent) return code == 255 ? kNaN : std::ldexp(1.0, static_cast<int>(code) - 127);
   if (f.family == Family::sign) return code == 1 ? 1.0 : -1.0;
   if (f.family == Family::integer) {
     if (f.low >= 0) return static_cast<double>(code);
     const double wrap = std::ldexp(1.0, f.bits);
-    return static_cast<double>(code) >= wrap / 2 ? static_cast<double>(code) - wrap : static_cast<double>(code);
+    const double v =
+        static_cast<double>(code) >= wrap / 2 ? static_cast<double>(code) - wrap : static_cast<double>(code);
+    return std::ldexp(v, -f.fraction);
   }
   const std::uint32_t sign_bit = 1u << (f.exponent_bits + f.mantissa_bits);
   const std::uint32_t magnitude = code & (sign_bit - 1u);
@@ -108,8 +145,9 @@ inline double decode(const NumberFormat& f, std::uint32_t code) {
     if (magnitude != top_exponent) return kNaN;
     return negative ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity();
   }
-  if (f.family == Family::fn && magnitude == sign_bit - 1u) return kNaN;
+  if ((f.family == Family::fn || f.family == Family::unsigned_fn) && magnitude == sign_bit - 1u) return kNaN;
   if (f.family == Family::fnuz && code == sign_bit) return kNaN;
+  if (f.family == Family::unsigned_fn) return field_value(f, magnitude);
   return negative ? -field_value(f, magnitude) : field_value(f, magnitude);
 }
 
@@ -122,7 +160,7 @@ class Encoder {
     const std::uint32_t sign_bit = 1u << (f.exponent_bits + f.mantissa_bits);
     std::uint32_t finite = sign_bit;
     if (f.family == Family::ieee) finite = ((1u << f.exponent_bits) - 1u) << f.mantissa_bits;
-    if (f.family == Family::fn) finite = sign_bit - 1u;
+    if (f.family == Family::fn || f.family == Family::unsigned_fn) finite = sign_bit - 1u;
     for (std::uint32_t code = 0; code <= finite; ++code) magnitudes_.push_back(field_value(f, code));
   }
 
@@ -131,6 +169,8 @@ class Encoder {
     if (f_.family == Family::table) return encode_table(x);
     if (f_.family == Family::sign) return std::isnan(x) || x >= 0 ? 1 : 0;
     if (f_.family == Family::integer) return encode_integer(x, direction);
+    if (f_.family == Family::exponent) return encode_exponent(x, direction, saturate);
+    if (f_.family == Family::unsigned_fn && !std::isnan(x) && std::signbit(x)) return 0;
     return encode_float(x, direction, saturate);
   }
 
@@ -140,7 +180,7 @@ class Encoder {
  private:
   [[nodiscard]] std::uint32_t encode_integer(float x, Direction direction) const {
     if (std::isnan(x)) return 0;
-    double v = static_cast<double>(x);
+    double v = std::ldexp(static_cast<double>(x), f_.fraction);
     switch (direction) {
       case Direction::nearest_even: {
         const double below = std::floor(v);
@@ -173,6 +213,7 @@ class Encoder {
     std::uint32_t not_a_number = sign_bit;  // fnuz: its NaN; finite: -0
     if (f_.family == Family::ieee) not_a_number = sign | finite_codes | (1u << (f_.mantissa_bits - 1));
     if (f_.family == Family::fn) not_a_number = sign | (sign_bit - 1u);
+    if (f_.family == Family::unsigned_fn) not_a_number = sign_bit - 1u;
     if (std::isnan(x)) return not_a_number;
 
     const double m = std::fabs(static_cast<double>(x));
@@ -203,7 +244,10 @@ class Encoder {
       if (away) ++code;
     }
     if (code >= finite_codes) {
-      if (saturate || f_.family == Family::finite)
+      // IEEE 754, 7.4: rounding toward zero never leaves the finite numbers, unless the input is none.
+      const bool inward = !std::isinf(x) && (direction == Direction::toward_zero ||
+                                             direction == (sign != 0 ? Direction::up : Direction::down));
+      if (saturate || f_.family == Family::finite || inward)
         code = finite_codes - 1;
       else if (f_.family != Family::ieee)
         return not_a_number;
@@ -212,14 +256,38 @@ class Encoder {
     return sign | code;
   }
 
-  /// The nearest level, the lower of two at the same distance; NaN as 0.
-  [[nodiscard]] static std::uint32_t encode_table(float x) {
-    const double v = std::isnan(x) ? 0.0 : std::max(-2.0, std::min(2.0, static_cast<double>(x)));
+  /// Powers of two by their logarithm; what lies between 0 and the least is the least.
+  [[nodiscard]] static std::uint32_t encode_exponent(float x, Direction direction, bool saturate) {
+    if (std::isnan(x) || x < 0) return 255;
+    if (std::isinf(x)) return saturate ? 254 : 255;
+    if (x == 0) return saturate ? 0 : 255;
+    const auto v = static_cast<double>(x);
+    int exponent = 0;
+    static_cast<void>(std::frexp(v, &exponent));
+    const double low = std::ldexp(1.0, exponent - 1);
+    const int code = exponent - 1 + 127;
+    if (code < 0) return 0;
+    const double middle = low * 1.5;
+    const bool up = direction == Direction::nearest_even   ? v > middle || (v == middle && code % 2 == 1)
+                    : direction == Direction::nearest_away ? v >= middle
+                    : direction == Direction::up           ? v > low
+                                                           : false;
+    const int rounded = code + (up ? 1 : 0);
+    if (rounded <= 254) return static_cast<std::uint32_t>(rounded);
+    return saturate ? 254 : 255;
+  }
+
+  /// The code of the nearest level, of the lower one of two at the same distance; NaN as 0.
+  [[nodiscard]] std::uint32_t encode_table(float x) const {
+    const std::vector<double> table = table_of(f_);
+    const double v = std::isnan(x) ? 0.0 : static_cast<double>(x);
     std::uint32_t best = 0;
-    for (std::uint32_t i = 1; i < kNf4.size(); ++i) {
-      const double a = static_cast<double>(static_cast<float>(kNf4[best]));
-      const double b = static_cast<double>(static_cast<float>(kNf4[i]));
-      if (v > a + (b - a) / 2) best = i;
+    for (std::uint32_t i = 1; i < table.size(); ++i) {
+      const double a = static_cast<double>(static_cast<float>(table[best]));
+      const double b = static_cast<double>(static_cast<float>(table[i]));
+      if (a == b) continue;  // the first code of two with one value
+      const double middle = std::min(a, b) + std::fabs(b - a) / 2;
+      if (b > a ? v > middle : v <= middle) best = i;
     }
     return best;
   }

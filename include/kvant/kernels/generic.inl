@@ -232,17 +232,62 @@ inline void syrk_f32(const SyrkArgs& g) noexcept {
 inline float encode_ratio(const EncodeArgs& g, std::size_t i) noexcept {
   return order_key(g.scale) == 0 ? 0.0f : divide(g.x[i], g.scale);
 }
+/// The place of the nearest level in a codebook.
+inline std::uint32_t codebook_index(const FormatArgs& f, float x) noexcept {
+  const std::int32_t key = order_key(x);
+  std::uint32_t index = 0;
+  while (index < f.threshold_count && key > f.thresholds[index]) ++index;
+  return index;
+}
+inline std::uint8_t codebook_code(const FormatArgs& f, float x) noexcept {
+  const std::uint32_t index = codebook_index(f, x);
+  return f.codes != nullptr ? f.codes[index] : static_cast<std::uint8_t>(index);
+}
+
 inline void encode_integer(const EncodeArgs& g) noexcept {
   constexpr std::int32_t kWide = 1 << 20;  // beyond any sum with a zero point
   const std::uint32_t mask = (1u << g.format->bits) - 1u;
   for (std::size_t i = 0; i < g.n; ++i) {
-    const std::int32_t value = to_integer(encode_ratio(g, i), -kWide, kWide) + g.zero;
+    const std::int32_t value =
+        to_integer(encode_ratio(g, i), -kWide, kWide, RoundingMode{}, g.format->fraction_bits) + g.zero;
     const std::int32_t stored = value < g.format->low ? g.format->low : value > g.format->high ? g.format->high : value;
     g.codes[i] = static_cast<std::uint8_t>(static_cast<std::uint32_t>(stored) & mask);
   }
 }
-inline void encode_any(const EncodeArgs& g) noexcept {
+inline void encode_minifloat(const EncodeArgs& g) noexcept {
   for (std::size_t i = 0; i < g.n; ++i) g.codes[i] = g.format->encode(encode_ratio(g, i));
+}
+inline void encode_codebook(const EncodeArgs& g) noexcept {
+  const auto zero = static_cast<float>(g.zero);
+  for (std::size_t i = 0; i < g.n; ++i) {
+    const float ratio = encode_ratio(g, i);
+    g.codes[i] = codebook_code(*g.format, is_nan(ratio) ? zero : g.zero == 0 ? ratio : ratio + zero);
+  }
+}
+
+inline void decode(const DecodeArgs& g) noexcept {
+  const auto zero = static_cast<float>(g.zero);
+  for (std::size_t i = 0; i < g.n; ++i) g.out[i] = g.scale * (g.format->values[g.codes[i]] - zero);
+}
+
+inline void narrow_fp16(const NarrowArgs& g) noexcept {
+  for (std::size_t i = 0; i < g.n; ++i) g.codes[i] = fp16::encode(g.x[i], {Rounding::nearest_even, Overflow::ieee, 0});
+}
+inline void narrow_bf16(const NarrowArgs& g) noexcept {
+  for (std::size_t i = 0; i < g.n; ++i) g.codes[i] = bf16::encode(g.x[i], {Rounding::nearest_even, Overflow::ieee, 0});
+}
+inline float quiet(float x) noexcept {
+  if (!is_nan(x)) return x;
+  const std::uint32_t bits = float_bits(x) | 0x400000u;
+  float y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
+inline void widen_fp16(const WidenArgs& g) noexcept {
+  for (std::size_t i = 0; i < g.n; ++i) g.out[i] = quiet(fp16::decode(g.codes[i]));
+}
+inline void widen_bf16(const WidenArgs& g) noexcept {
+  for (std::size_t i = 0; i < g.n; ++i) g.out[i] = quiet(bf16::decode(g.codes[i]));
 }
 
 inline float sum_lanes(float (&lane)[16]) noexcept {
@@ -251,37 +296,47 @@ inline float sum_lanes(float (&lane)[16]) noexcept {
   return lane[0];
 }
 
+/// `value(ratio, trial)` in steps of `step`, which scales the sums once they are there.
 template <class Value>
-inline void fit(const FitArgs& g, Value value) noexcept {
+inline void fit(const FitArgs& g, float step, Value value) noexcept {
   for (std::size_t t = 0; t < g.trials; ++t) {
     float xv[16] = {};
     float vv[16] = {};
     float ee[16] = {};
     for (std::size_t i = 0; i < g.n; ++i) {
+      const float w = g.weights != nullptr ? g.weights[i] : 1.0f;
       const float v = value(g.x[i] * g.inverse[t], t);
-      xv[i % 16] = std::fma(g.x[i], v, xv[i % 16]);
-      vv[i % 16] = std::fma(v, v, vv[i % 16]);
+      xv[i % 16] = std::fma(g.x[i], v * w, xv[i % 16]);
+      vv[i % 16] = std::fma(v, v * w, vv[i % 16]);
       if (g.scales != nullptr) {
-        const float e = std::fma(-g.scales[t], v, g.x[i]);
-        ee[i % 16] = std::fma(e, e, ee[i % 16]);
+        const float e = std::fma(-(g.scales[t] * step), v, g.x[i]);
+        ee[i % 16] = std::fma(e, e * w, ee[i % 16]);
       }
     }
-    g.xv[t] = sum_lanes(xv);
-    g.vv[t] = sum_lanes(vv);
+    g.xv[t] = sum_lanes(xv) * step;
+    g.vv[t] = sum_lanes(vv) * (step * step);
     if (g.scales != nullptr) g.ee[t] = sum_lanes(ee);
   }
 }
 inline void fit_integer(const FitArgs& g) noexcept {
-  fit(g, [&](float ratio, std::size_t t) {
+  const float step = 1.0f / static_cast<float>(1 << g.format->fraction_bits);
+  fit(g, step, [&](float ratio, std::size_t t) {
     const auto zero = static_cast<std::int32_t>(g.zero[t]);
-    return static_cast<float>(to_integer(ratio, g.format->low - zero, g.format->high - zero));
+    return static_cast<float>(
+        to_integer(ratio, g.format->low - zero, g.format->high - zero, RoundingMode{}, g.format->fraction_bits));
   });
 }
-inline void fit_any(const FitArgs& g) noexcept {
-  fit(g, [&](float ratio, std::size_t) { return g.format->values[g.format->encode(ratio)]; });
+inline void fit_minifloat(const FitArgs& g) noexcept {
+  fit(g, 1.0f, [&](float ratio, std::size_t) { return g.format->values[g.format->encode(ratio)]; });
+}
+inline void fit_codebook(const FitArgs& g) noexcept {
+  fit(g, 1.0f, [&](float ratio, std::size_t t) {
+    return g.format->values[codebook_code(*g.format, ratio + g.zero[t])] - g.zero[t];
+  });
 }
 
-inline constexpr Kernels kTable{"generic",   &gemm_f32_f32,     &gemm_bf16_f32, &gemm_w8_f32,    &gemm_w4_f32,
-                                &gemm_w8_s8, &gemm_w4_s8,       &gather_f32,    &gather_bf16,    &gather_w8,
-                                &gather_w4,  &quantize_rows_s8, &syrk_f32,      &encode_integer, &encode_any,
-                                &encode_any, &fit_integer,      &fit_any,       &fit_any};
+inline constexpr Kernels kTable{"generic",        &gemm_f32_f32,     &gemm_bf16_f32, &gemm_w8_f32,    &gemm_w4_f32,
+                                &gemm_w8_s8,      &gemm_w4_s8,       &gather_f32,    &gather_bf16,    &gather_w8,
+                                &gather_w4,       &quantize_rows_s8, &syrk_f32,      &encode_integer, &encode_minifloat,
+                                &encode_codebook, &decode,           &narrow_fp16,   &narrow_bf16,    &widen_fp16,
+                                &widen_bf16,      &fit_integer,      &fit_minifloat, &fit_codebook};

@@ -86,18 +86,21 @@ struct GatherArgs {
 /// A number format as kernels see it: at most 8 bits.
 struct FormatArgs {
   std::uint32_t bits;
-  std::int32_t low, high;          ///< integers: least and largest value
+  std::int32_t low, high;          ///< integers: least and largest one,
+  std::int32_t fraction_bits;      ///< in units of 2^-fraction_bits
   std::int32_t mantissa_bits;      ///< minifloats: stored mantissa bits,
   std::int32_t min_exponent;       ///< least exponent of normal numbers,
   float max;                       ///< largest value
-  const std::int32_t* thresholds;  ///< codebooks: index = number of thresholds below the value's order key
+  const std::int32_t* thresholds;  ///< codebooks: index = number of thresholds below the value's order key,
   std::uint32_t threshold_count;
+  const std::uint8_t* codes;      ///< code of each index; null where that is the index
   const float* values;            ///< value of every code, [2^bits]
-  std::uint8_t (*encode)(float);  ///< the format's definition
+  std::uint8_t (*encode)(float);  ///< minifloats: the format's definition
 };
 
 /// codes[i] = code of x[i] / scale, the quotient rounded to float32 first. Integers: round to nearest even, then add
-/// `zero`, then saturate. A scale of 0 encodes zeros. NaN is what the format makes of it (integers and codebooks: 0).
+/// `zero`, then saturate. Codebooks: the level nearest to the quotient plus `zero`. A scale of 0 encodes quotients of
+/// 0. NaN is what the format makes of it (integers: 0, codebooks: `zero`).
 struct EncodeArgs {
   const FormatArgs* format;
   const float* x;
@@ -107,18 +110,43 @@ struct EncodeArgs {
   std::uint8_t* codes;
 };
 
-/// Sums over a group for each trial t, where v(i) is the format's value nearest to x[i] * inverse[t], less the zero
-/// point for integers: xv = sum x*v, vv = sum v*v, and where `scales` are given ee = sum (x - scale*v)^2. Element i
-/// goes to lane i % 16 by fused multiply-add; lanes are added 8 apart, then 4, 2, 1. Contract: x and inverse are
-/// finite.
+/// out[i] = scale * (value of codes[i] - zero), rounded once per operation.
+struct DecodeArgs {
+  const FormatArgs* format;
+  const std::uint8_t* codes;
+  std::size_t n;
+  float scale;
+  std::int32_t zero;
+  float* out;
+};
+
+/// Between float32 and 16-bit floats: rounds to nearest even, overflows to Inf; a NaN becomes the quiet one of its sign
+/// on the way down, and is made quiet on the way up.
+struct NarrowArgs {
+  const float* x;
+  std::size_t n;
+  std::uint16_t* codes;
+};
+struct WidenArgs {
+  const std::uint16_t* codes;
+  std::size_t n;
+  float* out;
+};
+
+/// Sums over a group for each trial t, where v(i) is the format's value nearest to x[i] * inverse[t] + zero, less the
+/// zero (integers: rounded first, as they are encoded): xv = sum w*x*v, vv = sum w*v*v, and where `scales` are given
+/// ee = sum w*(x - scale*v)^2, with w = 1 where there are no `weights`. Element i goes to lane i % 16 by fused
+/// multiply-add of (x or v or the error) and (v or the error, times w); lanes are added 8 apart, then 4, 2, 1.
+/// Contract: x, inverse and weights are finite.
 struct FitArgs {
   const FormatArgs* format;
   const float* x;
   std::size_t n;
   std::size_t trials;
   const float* inverse;
-  const float* zero;    ///< integers: the zero point of each trial, an integer
-  const float* scales;  ///< or null
+  const float* zero;     ///< the zero point of each trial, an integer
+  const float* scales;   ///< or null
+  const float* weights;  ///< of each element, or null
   float* xv;
   float* vv;
   float* ee;
@@ -145,6 +173,11 @@ struct Kernels {
   void (*encode_integer)(const EncodeArgs&) noexcept;
   void (*encode_minifloat)(const EncodeArgs&) noexcept;
   void (*encode_codebook)(const EncodeArgs&) noexcept;
+  void (*decode)(const DecodeArgs&) noexcept;
+  void (*narrow_fp16)(const NarrowArgs&) noexcept;
+  void (*narrow_bf16)(const NarrowArgs&) noexcept;
+  void (*widen_fp16)(const WidenArgs&) noexcept;
+  void (*widen_bf16)(const WidenArgs&) noexcept;
   void (*fit_integer)(const FitArgs&) noexcept;
   void (*fit_minifloat)(const FitArgs&) noexcept;
   void (*fit_codebook)(const FitArgs&) noexcept;

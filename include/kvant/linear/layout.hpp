@@ -10,8 +10,10 @@
 #include <memory>
 #include <new>
 #include <string_view>
+#include <vector>
 
 #include "kvant/core/checked.hpp"
+#include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"
 
 namespace kvant {
@@ -78,9 +80,11 @@ struct PackedWeight {
   std::size_t group = 0;  ///< inputs per record of scales; k where there is one per panel
   bool scales_f32 = false;
   bool has_zeros = false;
-  std::int32_t zero = 0;           ///< the stored code that means 0
-  std::array<float, 16> levels{};  ///< w4: the value of each stored code
-  Scheme scheme;                   ///< what it was packed from
+  std::int32_t zero = 0;                 ///< the stored code that means 0
+  std::array<float, 16> levels{};        ///< w4: the value of each stored code
+  Scheme scheme;                         ///< what it was packed from, with
+  std::vector<ScaleLevel> outer_scales;  ///< the levels of scales above the finest one, and
+  bool reciprocal = false;               ///< whether they divide: see QMatrix
   AlignedBytes bytes;
 
   [[nodiscard]] std::size_t panels() const noexcept { return ceil_div(n, layout_info(layout).columns); }

@@ -25,7 +25,8 @@ namespace detail {
 }
 [[nodiscard]] inline std::uint8_t stored_code(const FormatInfo& format, Layout layout, std::uint8_t code) noexcept {
   if (format.kind != FormatKind::integer) return code;
-  return static_cast<std::uint8_t>(static_cast<std::int32_t>(format.decode(code)) + stored_offset(format, layout));
+  const float steps = format.decode(code) / format.step();
+  return static_cast<std::uint8_t>(static_cast<std::int32_t>(steps) + stored_offset(format, layout));
 }
 
 /// Address of the byte that holds column c, input j of the group at `codes`, and whether it is the high nibble.
@@ -66,9 +67,16 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   p.k = q.cols;
   p.group = q.scheme.granularity.block_cols(q.cols);
   p.scheme = q.scheme;
+  p.outer_scales.assign(q.scales.begin() + 1, q.scales.end());
+  p.reciprocal = q.reciprocal;
   p.has_zeros = !q.zero_points.empty();
   p.zero = stored_offset(format, layout);
-  for (const float s : q.scales[0].values) p.scales_f32 = p.scales_f32 || fp16::decode(fp16::encode(s)) != s;
+  const std::size_t height = q.scheme.granularity.block_rows(q.rows);
+  for (std::size_t r = 0; r < q.rows && !p.scales_f32; r += height)
+    for (std::size_t g = 0; g < q.scales[0].cols; ++g) {
+      const float scale = q.parameters(r, g).scale * format.step();  // packed codes count steps
+      p.scales_f32 = p.scales_f32 || fp16::decode(fp16::encode(scale)) != scale;
+    }
   for (std::uint32_t code = 0; layout == Layout::w4_p32 && code < (1u << format.bits); ++code) {
     const auto byte = static_cast<std::uint8_t>(code);
     p.levels[stored_code(format, layout, byte) & 15u] = format.decode(code);
@@ -80,11 +88,11 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
 }  // namespace detail
 
 /// The layout whose kernels multiply by matrices of this scheme directly; none where rows must be decoded first: 8-bit
-/// floats, groups that are no multiple of 8 inputs, several levels of scales.
+/// floats, and groups that are no multiple of 8 inputs. Scales of several levels are multiplied out.
 [[nodiscard]] inline std::optional<Layout> layout_for(const QMatrix& q) {
   const FormatInfo& format = q.scheme.info();
   const std::size_t group = q.scheme.granularity.block_cols(q.cols);
-  if (q.scales.size() != 1 || (group % 8 != 0 && group < q.cols)) return std::nullopt;
+  if (group % 8 != 0 && group < q.cols) return std::nullopt;
   if (format.bits <= 4) return Layout::w4_p32;
   if (format.kind == FormatKind::integer) return Layout::w8_p64;
   return std::nullopt;
@@ -118,7 +126,7 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
                                                                     : (codes[slot.byte] & 0xf0u) | code);
         }
         const GroupParameters parameters = q.parameters(row, g);
-        detail::store_scale(record, c, p.scales_f32, parameters.scale);
+        detail::store_scale(record, c, p.scales_f32, parameters.scale * format.step());
         if (p.has_zeros)
           record[info.columns * (p.scales_f32 ? 4 : 2) + c] = static_cast<unsigned char>(parameters.zero + p.zero);
       }
@@ -126,16 +134,47 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   return p;
 }
 
+namespace detail {
+
+/// The number at the finest level of scales that `scale` was made of. Where a step of double-quantized scales vanishes
+/// beside their mean, several numbers mean the same, and this is one of them.
+[[nodiscard]] inline float finest_scale(const QMatrix& q, std::size_t r, std::size_t group, float scale) {
+  switch (q.scheme.nesting) {
+    case ScaleNesting::none:
+      break;
+    case ScaleNesting::double_quant: {
+      const float step =
+          q.scales[1].values[(r / q.scheme.granularity.block_rows(q.rows) * q.scales[0].cols + group) / kScalesPerStep];
+      return step == 0.0f ? 0.0f
+                          : static_cast<float>(to_integer(divide(scale - q.scales[2].values[0], step), -127, 127));
+    }
+    case ScaleNesting::per_tensor: {
+      const float super = q.scales[1].values[0];
+      const FormatInfo& type = format_info(q.scales[0].type);
+      return type.decode(type.encode(q.reciprocal ? scale * super : divide(scale, super)));
+    }
+    case ScaleNesting::integer: {
+      const std::size_t column = group * q.scheme.granularity.block_cols(q.cols);
+      const float super = q.scales[1].values[r * q.scales[1].cols + column / kSuperScaleColumns];
+      return super == 0.0f ? 1.0f : static_cast<float>(to_integer(divide(scale, super), 1, 255));
+    }
+  }
+  return scale;
+}
+
+}  // namespace detail
+
 /// The quantized matrix that was packed. Contract: a w4 or w8 layout.
 [[nodiscard]] inline QMatrix unpack(const PackedWeight& p) {
   expects(p.layout == Layout::w4_p32 || p.layout == Layout::w8_p64, "a quantized layout");
   const LayoutInfo& info = layout_info(p.layout);
   const FormatInfo& format = p.scheme.info();
   const Granularity& granularity = p.scheme.granularity;
-  QMatrix q{p.n, p.k, p.scheme, std::vector<std::uint8_t>(p.n * p.k), {}, {}, 0};
+  QMatrix q{p.n, p.k, p.scheme, std::vector<std::uint8_t>(p.n * p.k), {}, {}, 0, p.reciprocal};
   const std::size_t bands = granularity.scale_rows(p.n);
   const std::size_t groups = granularity.scale_cols(p.k);
-  q.scales.push_back({p.scheme.scale_type, bands, groups, std::vector<float>(bands * groups)});
+  q.scales.push_back({finest_scale_type(p.scheme), bands, groups, std::vector<float>(bands * groups)});
+  q.scales.insert(q.scales.end(), p.outer_scales.begin(), p.outer_scales.end());
   if (p.has_zeros) q.zero_points.resize(bands * groups);
   const std::size_t stride = p.panel_stride();
   for (std::size_t row = 0; row < p.n; ++row)
@@ -147,14 +186,14 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
         const auto slot = detail::code_slot(p.layout, c, j);
         const unsigned byte = codes[slot.byte];
         const unsigned stored = p.layout == Layout::w8_p64 ? byte : slot.high ? byte >> 4 : byte & 15u;
-        const std::int32_t value = static_cast<std::int32_t>(stored) - p.zero;
-        q.codes[row * p.k + first + j] =
-            static_cast<std::uint8_t>(format.kind == FormatKind::integer ? format.encode(static_cast<float>(value), {})
-                                                                         : static_cast<std::uint32_t>(stored));
+        const auto value = static_cast<float>(static_cast<std::int32_t>(stored) - p.zero) * format.step();
+        q.codes[row * p.k + first + j] = static_cast<std::uint8_t>(
+            format.kind == FormatKind::integer ? format.encode(value, {}) : static_cast<std::uint32_t>(stored));
       }
       const unsigned char* const record = codes + ceil_div(count, info.step) * info.step_bytes;
       const std::size_t index = row / granularity.block_rows(p.n) * groups + g;
-      q.scales[0].values[index] = detail::load_scale(record, c, p.scales_f32);
+      const float scale = detail::load_scale(record, c, p.scales_f32) / format.step();
+      q.scales[0].values[index] = detail::finest_scale(q, row, g, scale);
       if (p.has_zeros)
         q.zero_points[index] = static_cast<std::int16_t>(record[info.columns * (p.scales_f32 ? 4 : 2) + c] - p.zero);
     }

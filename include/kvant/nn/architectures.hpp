@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kvant/core/error.hpp"
@@ -79,6 +80,13 @@ inline constexpr std::array kArchitectures{
                   .derived = ".rotary_emb.inv_freq"},
     },
 };
+
+/// The family that a config.json names by its "model_type"; null where it is none of the list.
+[[nodiscard]] const Architecture* find_architecture(const io::Json& config) noexcept;
+
+/// Matrices that engines join into one, because they read the same input: q, k and v, gate and up. What such a tensor
+/// shares with the others of its block is the same text for all of them; empty for every other tensor.
+[[nodiscard]] std::string joined_with(const Architecture& architecture, std::string_view tensor);
 
 /// The shape of one model.
 struct ModelConfig {

@@ -24,9 +24,11 @@ namespace kvant {
   return t;
 }
 
-/// A format whose values are `Levels()`, ascending. NaN becomes the level nearest to zero; no Inf.
+/// A format whose values are `Levels::kLevels`, ascending; a code is the index of its level, or what `Levels::kCodes`
+/// says there. NaN becomes the level nearest to zero, and so does a code that no level has; no Inf.
 template <class Levels>
 struct Codebook {
+  using Book = Levels;
   using Code = std::uint8_t;
   static constexpr FormatKind kKind = FormatKind::codebook;
   static constexpr auto kLevels = Levels::kLevels;
@@ -47,12 +49,19 @@ struct Codebook {
                                     : kLevels.back();
 
   [[nodiscard]] static constexpr Code encode(float x, RoundingMode = {}) noexcept {
-    const std::int32_t key = is_nan(x) ? 0 : order_key(x);
-    std::size_t index = 0;
-    while (index + 1 < kCount && key > kThresholds[index]) ++index;
+    const std::size_t index = nearest(is_nan(x) ? 0 : order_key(x));
+    if constexpr (kHasOwnCodes) return Levels::kCodes[index];
     return static_cast<Code>(index);
   }
-  [[nodiscard]] static constexpr float decode(Code code) noexcept { return kLevels[code < kCount ? code : kCount - 1]; }
+  [[nodiscard]] static constexpr float decode(Code code) noexcept {
+    if constexpr (kHasOwnCodes) {
+      for (std::size_t i = 0; i < kCount; ++i)
+        if (Levels::kCodes[i] == code) return kLevels[i];
+    } else if (code < kCount) {
+      return kLevels[code];
+    }
+    return kLevels[nearest(0)];
+  }
 
   /// Order keys: the index of x is the number of thresholds below order_key(x).
   static constexpr std::array<std::int32_t, kCount - 1> kThresholds = [] {
@@ -60,6 +69,15 @@ struct Codebook {
     for (std::size_t i = 0; i + 1 < kCount; ++i) t[i] = order_key(midpoint_threshold(kLevels[i], kLevels[i + 1]));
     return t;
   }();
+
+ private:
+  static constexpr bool kHasOwnCodes = requires { Levels::kCodes; };
+
+  [[nodiscard]] static constexpr std::size_t nearest(std::int32_t key) noexcept {
+    std::size_t index = 0;
+    while (index + 1 < kCount && key > kThresholds[index]) ++index;
+    return index;
+  }
 };
 
 }  // namespace kvant

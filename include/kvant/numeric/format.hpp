@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a number format is: a code type, a width, and total functions between floats and codes.
+// What a number format is: a code type, a width, and total functions between floats and codes; and its view at run
+// time.
 #pragma once
 
+#include <array>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 #include "kvant/numeric/integer.hpp"
 #include "kvant/numeric/rounding.hpp"
@@ -21,5 +25,117 @@ concept Format = requires(float x, typename F::Code code, RoundingMode mode) {
   { F::encode(x, mode) } -> std::same_as<typename F::Code>;
   { F::decode(code) } -> std::same_as<float>;
 };
+
+/// The erased view of a format.
+struct FormatInfo {
+  std::string_view name;
+  unsigned bits;
+  FormatKind kind;
+  bool is_signed;
+  bool has_inf;
+  bool has_nan;
+  float max;  ///< largest finite value
+  /// Integers: least and largest one, in units of 2^-fraction_bits; 0 otherwise.
+  int low, high, fraction_bits;
+  /// Minifloats: stored mantissa bits and least exponent of normal numbers; 0 otherwise.
+  int mantissa_bits, min_exponent;
+  /// Codebooks and int1: order keys, one fewer than levels; the index of x is the number of them below order_key(x).
+  const std::int32_t* thresholds;
+  unsigned threshold_count;
+  /// Codebooks whose codes are not the indices: the code of each level.
+  const std::uint8_t* codes;
+  /// Codebooks that are made at run time: the value of each code, `levels` of [threshold_count + 1].
+  const float* levels;
+  std::uint32_t (*encode_fixed)(float x, RoundingMode mode);  ///< null where there are `levels`
+  float (*decode_fixed)(std::uint32_t code);                  ///< likewise
+  std::uint8_t (*encode_byte)(float x);                       ///< as encode(x), of formats of at most 8 bits
+
+  [[nodiscard]] constexpr std::uint32_t encode(float x, RoundingMode mode = {}) const noexcept {
+    return encode_fixed != nullptr ? encode_fixed(x, mode) : code_by_thresholds(x);
+  }
+  [[nodiscard]] constexpr float decode(std::uint32_t code) const noexcept {
+    if (decode_fixed != nullptr) return decode_fixed(code);
+    return levels[code <= threshold_count ? code : code_by_thresholds(0.0f)];
+  }
+  /// The value of one step of an integer; 1 for other formats.
+  [[nodiscard]] constexpr float step() const noexcept {
+    return 1.0f / static_cast<float>(std::uint32_t{1} << fraction_bits);
+  }
+  /// Whether it is for scales, or for codes under a zero point, and no format of weights by itself: it has no numbers
+  /// below zero and is no integer.
+  [[nodiscard]] constexpr bool is_auxiliary() const noexcept { return !is_signed && kind != FormatKind::integer; }
+
+ private:
+  [[nodiscard]] constexpr std::uint32_t code_by_thresholds(float x) const noexcept {
+    const std::int32_t key = is_nan(x) ? 0 : order_key(x);
+    std::uint32_t index = 0;
+    while (index < threshold_count && key > thresholds[index]) ++index;
+    return index;
+  }
+};
+
+/// A format at run time: its place in the list of formats (formats.hpp), or a format that is not in it.
+struct FormatId {
+  std::uint8_t index = 0;
+  const FormatInfo* custom = nullptr;  ///< of a format outside the list; lives as long as anything that names it
+  friend constexpr bool operator==(FormatId, FormatId) = default;
+};
+
+namespace detail {
+
+template <Format F>
+constexpr FormatInfo make_format_info() noexcept {
+  FormatInfo info{};
+  info.name = F::kName;
+  info.bits = F::kBits;
+  info.kind = F::kKind;
+  info.has_inf = F::kHasInf;
+  info.has_nan = F::kHasNaN;
+  info.max = F::kMax;
+  info.is_signed = true;
+  if constexpr (requires { F::kIsSigned; }) info.is_signed = F::kIsSigned;
+  info.encode_fixed = [](float x, RoundingMode mode) -> std::uint32_t { return F::encode(x, mode); };
+  info.decode_fixed = [](std::uint32_t code) { return F::decode(static_cast<typename F::Code>(code)); };
+  if constexpr (F::kBits <= 8) info.encode_byte = [](float x) { return F::encode(x); };
+  if constexpr (F::kKind == FormatKind::integer) {
+    info.low = F::kLow;
+    info.high = F::kHigh;
+    info.fraction_bits = F::kFractionBits;
+    info.is_signed = F::kLow < 0;
+  }
+  if constexpr (F::kKind == FormatKind::minifloat) {
+    info.mantissa_bits = F::kMantissaBits;
+    info.min_exponent = F::kMinExponent;
+  }
+  if constexpr (requires { F::kThresholds; }) {
+    info.thresholds = F::kThresholds.data();
+    info.threshold_count = static_cast<unsigned>(F::kThresholds.size());
+  }
+  if constexpr (F::kKind == FormatKind::codebook) info.is_signed = is_negative(F::kLevels.front());
+  if constexpr (requires { F::Book::kCodes; }) info.codes = F::Book::kCodes.data();
+  return info;
+}
+
+/// The view of a format that is not in the list.
+template <Format F>
+inline constexpr FormatInfo custom_format = make_format_info<F>();
+
+template <template <class...> class List, Format... F>
+constexpr std::array<FormatInfo, sizeof...(F)> make_format_table(List<F...>) noexcept {
+  return {make_format_info<F>()...};
+}
+
+template <class F, template <class...> class List, class... G>
+constexpr FormatId id_of(List<G...>) noexcept {
+  if constexpr ((std::is_same_v<F, G> || ...)) {
+    std::size_t index = 0;
+    static_cast<void>(((std::is_same_v<F, G> || (++index, false)) || ...));
+    return {static_cast<std::uint8_t>(index), nullptr};
+  } else {
+    return {0xff, &custom_format<F>};
+  }
+}
+
+}  // namespace detail
 
 }  // namespace kvant

@@ -20,7 +20,8 @@ enum class Specials : std::uint8_t {
 };
 
 /// A float of 1 + ExponentBits + MantissaBits bits. Rounds to nearest even by default, subnormals included; overflow is
-/// judged after rounding. NaN becomes the format's NaN with the sign kept; formats without one give -0, as ml_dtypes.
+/// judged after rounding, and a direction that leads toward zero ends at the largest finite number (IEEE 754-2019,
+/// 7.4). NaN becomes the format's NaN with the sign kept; formats without one give -0, as ml_dtypes.
 template <int ExponentBits, int MantissaBits, int Bias, Specials S>
 struct Minifloat {
   static_assert(ExponentBits >= 1 && ExponentBits <= 8 && MantissaBits >= 0 && MantissaBits <= 23,
@@ -57,7 +58,8 @@ struct Minifloat {
     std::uint64_t fields = std::uint64_t{kMaxCode} + 1;
     if (!is_inf(x)) fields = round_to_fields<MantissaBits, 1 - Bias>(unpack(x), mode);
     if (fields > kMaxCode) {
-      if (mode.overflow == Overflow::saturate || S == Specials::finite) {
+      const bool inward = !is_inf(x) && rounds_toward_zero(mode.rounding, negative);
+      if (mode.overflow == Overflow::saturate || S == Specials::finite || inward) {
         fields = kMaxCode;
       } else if constexpr (kHasInf) {
         fields = kInf;
@@ -88,6 +90,30 @@ struct Minifloat {
   }
 
   static constexpr float kMax = decode(kMaxCode);
+};
+
+/// The magnitudes of a minifloat with the sign bit left out of use: numbers below zero become 0, NaN the positive NaN,
+/// and decoding ignores the sign bit.
+template <class Signed>
+struct UnsignedMinifloat {
+  static constexpr unsigned kBits = Signed::kBits;
+  using Code = typename Signed::Code;
+  static constexpr FormatKind kKind = FormatKind::minifloat;
+  static constexpr int kMantissaBits = Signed::kMantissaBits;
+  static constexpr int kMinExponent = Signed::kMinExponent;
+  static constexpr bool kHasInf = Signed::kHasInf;
+  static constexpr bool kHasNaN = Signed::kHasNaN;
+  static constexpr bool kIsSigned = false;
+  static constexpr Code kMaxCode = Signed::kMaxCode;
+  static constexpr float kMax = Signed::kMax;
+
+  [[nodiscard]] static constexpr Code encode(float x, RoundingMode mode = {}) noexcept {
+    if (is_nan(x)) return Signed::nan(false);
+    return is_negative(x) ? Code{0} : Signed::encode(x, mode);
+  }
+  [[nodiscard]] static constexpr float decode(Code code) noexcept {
+    return Signed::decode(static_cast<Code>(code & static_cast<Code>(Signed::kSign - 1)));
+  }
 };
 
 }  // namespace kvant

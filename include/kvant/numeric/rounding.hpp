@@ -25,6 +25,11 @@ enum class Rounding : std::uint8_t { nearest_even, nearest_away, toward_zero, up
 /// the largest finite code).
 enum class Overflow : std::uint8_t { saturate, ieee };
 
+/// Whether `direction` takes a number that lies between two others to the one nearer to zero, whatever its fraction.
+[[nodiscard]] constexpr bool rounds_toward_zero(Rounding direction, bool negative) noexcept {
+  return direction == Rounding::toward_zero || direction == (negative ? Rounding::up : Rounding::down);
+}
+
 /// How to round: direction, overflow, and 32 random bits that only `stochastic` looks at.
 struct RoundingMode {
   Rounding rounding = Rounding::nearest_even;
@@ -127,14 +132,14 @@ template <int MantissaBits, int MinExponent>
   return std::bit_cast<float>(sign | static_cast<std::uint32_t>(fields < 0x7f800000u ? fields : 0x7f800000u));
 }
 
-/// x as an integer, saturated to [low, high]; NaN is 0.
-[[nodiscard]] constexpr std::int32_t to_integer(float x, std::int32_t low, std::int32_t high,
-                                                RoundingMode mode = {}) noexcept {
+/// x * 2^fraction_bits as an integer, saturated to [low, high]; NaN is 0.
+[[nodiscard]] constexpr std::int32_t to_integer(float x, std::int32_t low, std::int32_t high, RoundingMode mode = {},
+                                                int fraction_bits = 0) noexcept {
   if (is_nan(x)) return 0 < low ? low : 0;
-  const std::uint32_t exponent = (float_bits(x) >> 23) & 0xffu;
+  const auto exponent = static_cast<int>((float_bits(x) >> 23) & 0xffu) + fraction_bits;
   if (exponent >= 127 + 31) return is_negative(x) ? low : high;
   const Unpacked u = unpack(x);
-  const auto m = static_cast<std::int64_t>(round_shift(u.significand, -u.exponent, u.negative, mode));
+  const auto m = static_cast<std::int64_t>(round_shift(u.significand, -u.exponent - fraction_bits, u.negative, mode));
   const std::int64_t value = u.negative ? -m : m;
   return static_cast<std::int32_t>(value < low ? low : value > high ? high : value);
 }

@@ -20,6 +20,8 @@ struct LayerInput {
   std::string_view name;           ///< tensor name; seeds of random streams are made from it
   MatrixView<const float> weight;  ///< [out_features, in_features]
   NonFinite nonfinite = NonFinite::error;
+  float shared_amax = 0.0f;                 ///< see QuantizeOptions
+  std::span<const float> column_weights{};  ///< likewise
 };
 
 /// A method that chooses codes. `kRowwise` promises that each row's result depends on that row alone (unless the

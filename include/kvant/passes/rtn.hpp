@@ -10,11 +10,13 @@ namespace kvant {
 
 struct RtnConfig {
   bool search = true;  ///< search each group's scale for the least squared error; false takes the plain one
+  PowerRule power_rule = PowerRule::floor;  ///< plain scales of MX formats
 
   /// Names every field once, for the command line, recipes, help and JSON.
   template <class Self, class Visitor>
   static void visit(Self& config, Visitor&& visitor) {
     visitor("search", config.search, "search each group's scale for the least squared error");
+    visitor("power_rule", config.power_rule, "plain scales of MX formats: floor, up, nearest or ct");
   }
 };
 
@@ -29,7 +31,13 @@ struct Rtn {
 
   [[nodiscard]] Result<QLinear> operator()(const LayerInput& layer, const Scheme& scheme,
                                            const Context& context) const {
-    auto q = quantize(layer.weight, scheme, {config.search, layer.nonfinite}, context);
+    QuantizeOptions options;
+    options.search = config.search;
+    options.nonfinite = layer.nonfinite;
+    options.power_rule = config.power_rule;
+    options.shared_amax = layer.shared_amax;
+    options.column_weights = layer.column_weights;
+    auto q = quantize(layer.weight, scheme, options, context);
     if (!q) return propagate(q);
     return QLinear{std::move(*q), {}};
   }

@@ -11,6 +11,7 @@
 #include "kvant/core/error.hpp"
 #include "kvant/io/atomic_file.hpp"
 #include "kvant/kernels/context.hpp"
+#include "kvant/passes/rtn.hpp"
 #include "kvant/pipeline/plan.hpp"
 #include "kvant/pipeline/progress.hpp"
 #include "kvant/quant/distortion.hpp"
@@ -23,6 +24,7 @@ struct QuantizeJob {
   std::filesystem::path output;
   PlanOptions plan;
   std::string method = "rtn";
+  RtnConfig rtn{};
   int effort = 1;  ///< 0: plain scales; 1 and above: searched
   NonFinite nonfinite = NonFinite::error;
   io::OutputMode mode = io::OutputMode::refuse;

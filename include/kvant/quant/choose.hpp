@@ -37,9 +37,10 @@ inline Extremes extremes(std::span<const float> x) noexcept {
 /// The element of largest magnitude, with its sign.
 inline float peak(Extremes e) noexcept { return order_key(magnitude(e.low)) > order_key(e.high) ? e.low : e.high; }
 
-/// Plain parameters for a range of values: see Symmetry.
-inline GroupParameters plain_parameters(const Grid& grid, Extremes e) noexcept {
+/// Plain parameters for a range of values: see Symmetry, and PowerRule where scales are powers of two.
+inline GroupParameters plain_parameters(const Grid& grid, Extremes e, PowerRule rule = PowerRule::floor) noexcept {
   const FormatInfo& format = grid.format();
+  if (grid.scale_format().kind == FormatKind::exponent) return grid.power_scale(magnitude(peak(e)), rule);
   switch (grid.symmetry()) {
     case Symmetry::symmetric:
       return grid.round_scale(divide(magnitude(peak(e)), grid.unit()));
@@ -51,7 +52,7 @@ inline GroupParameters plain_parameters(const Grid& grid, Extremes e) noexcept {
   const float steps = static_cast<float>(format.high - format.low);
   const GroupParameters p = grid.round_scale(divide(e.high, steps) - divide(e.low, steps));
   if (p.scale == 0.0f) return p;
-  return {p.scale, grid.round_zero(static_cast<float>(format.low) - divide(e.low, p.scale)), p.clamped};
+  return {p.scale, grid.round_zero(static_cast<float>(format.low) - divide(e.low, p.scale)), p.clamped, p.stored};
 }
 
 }  // namespace detail
@@ -73,17 +74,19 @@ struct Measured {
   float refit;
 };
 
-inline Measured measure(const Grid& grid, std::span<const float> x, GroupParameters p) noexcept {
+inline Measured measure(const Grid& grid, std::span<const float> x, std::span<const float> weights,
+                        GroupParameters p) noexcept {
   const float inverse = divide(1.0f, p.scale);
   const float zero = static_cast<float>(p.zero);
   float xv = 0, vv = 0, ee = 0;
   if (!is_finite(inverse)) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
-  grid.fit(x, {{&inverse, 1}, {&zero, 1}, {&p.scale, 1}, {&xv, 1}, {&vv, 1}, {&ee, 1}});
+  grid.fit(x, {{&inverse, 1}, {&zero, 1}, {&p.scale, 1}, {&xv, 1}, {&vv, 1}, {&ee, 1}, weights});
   return {ee, divide(xv, vv)};
 }
 
 /// The least-squares scale of the trial that removes most of the group's energy, (sum xv)^2 / sum vv; 0 if none does.
-inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, GroupParameters plain) noexcept {
+inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, std::span<const float> weights,
+                                  GroupParameters plain) noexcept {
   constexpr std::size_t kFactors = kSearchFactors.size();
   std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{};
   const float unit = divide(1.0f, plain.scale);
@@ -95,13 +98,13 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, Gr
       if (!is_finite(inverse[t])) inverse[t] = 0.0f;
       zero[t] = static_cast<float>(zero_point);
     }
-    grid.fit(x, {inverse, zero, {}, xv, vv, {}});
+    grid.fit(x, {inverse, zero, {}, xv, vv, {}, weights});
     for (std::size_t t = 0; t < kFactors; ++t) {
       const float refit = xv[t] / vv[t];
       const float gain = refit * xv[t];
       if (!(gain > most) || !is_finite(gain) || (refit > 0.0f) != (sign * plain.scale > 0.0f)) continue;
       most = gain;
-      best = {refit, zero_point, false};
+      best = {refit, zero_point, false, refit};
     }
   };
   run(1.0f, plain.zero);
@@ -113,12 +116,47 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, Gr
   return best;
 }
 
+/// Scales of so few bits that a search tries their codes one by one, rather than refit and round.
+inline bool has_coarse_scales(const Grid& grid) noexcept {
+  return grid.scale_format().bits <= 8 && grid.symmetry() == Symmetry::symmetric;
+}
+
+/// The code of least squared error among those about the plain one: 4 powers of two, or 8 codes of a small float to
+/// either side. The first of equals wins.
+inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std::span<const float> weights,
+                                 GroupParameters plain) noexcept {
+  constexpr int kMost = 17;
+  const FormatInfo& type = grid.scale_format();
+  const bool power = type.kind == FormatKind::exponent;
+  const auto center = static_cast<int>(type.encode(plain.stored));
+  const auto last = static_cast<int>(type.encode(type.max));
+  const int first = std::max(center - (power ? 1 : 8), power ? 0 : 1);
+  const int end = std::min(center + (power ? 3 : 9), last + 1);
+  std::array<GroupParameters, kMost> tried{};
+  std::array<float, kMost> inverse{}, zero{}, scales{}, xv{}, vv{}, ee{};
+  std::size_t count = 0;
+  for (int code = first; code < end; ++code) {
+    const GroupParameters p = grid.with_stored(type.decode(static_cast<std::uint32_t>(code)));
+    if (!is_finite(divide(1.0f, p.scale)) || grid.round_scale(p.scale).clamped) continue;
+    tried[count] = p;
+    inverse[count] = divide(1.0f, p.scale);
+    scales[count++] = p.scale;
+  }
+  if (count == 0) return plain;
+  const auto part = [count](auto& all) { return std::span(all).first(count); };
+  grid.fit(x, {part(inverse), part(zero), part(scales), part(xv), part(vv), part(ee), weights});
+  const std::size_t best = static_cast<std::size_t>(std::min_element(ee.begin(), ee.begin() + count) - ee.begin());
+  const float plain_error = measure(grid, x, weights, plain).error;
+  return ee[best] < plain_error ? tried[best] : plain;
+}
+
 }  // namespace detail
 
 /// Plain parameters: the scale maps the group's largest magnitude (or its range) onto the codes. Non-finite elements
 /// are ignored.
-[[nodiscard]] inline GroupParameters choose_plain(const Grid& grid, std::span<const float> x) noexcept {
-  return detail::plain_parameters(grid, detail::extremes(x));
+[[nodiscard]] inline GroupParameters choose_plain(const Grid& grid, std::span<const float> x,
+                                                  PowerRule rule = PowerRule::floor) noexcept {
+  return detail::plain_parameters(grid, detail::extremes(x), rule);
 }
 
 /// Whether a format has no more than a sign and maybe a zero, {-1, +1} or {-1, 0, +1}: then the scale of least squared
@@ -127,19 +165,28 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, Gr
   return format.kind == FormatKind::integer && format.low == -1 && format.high == 1;
 }
 
-/// The least-squares scale of a format that has signs only: the mean of the k largest magnitudes, with k all of them
-/// for
-/// {-1, +1} and the k that maximizes (their sum)^2 / k for {-1, 0, +1}. Contract: as choose_searched.
-[[nodiscard]] inline GroupParameters choose_signs(const Grid& grid, std::span<const float> x) {
-  std::vector<float> magnitudes(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) magnitudes[i] = magnitude(x[i]);
-  std::sort(magnitudes.begin(), magnitudes.end(), [](float a, float b) { return order_key(a) > order_key(b); });
+/// The least-squares scale of a format that has signs only: the weighted mean of the k largest magnitudes, with k all
+/// of them for {-1, +1} and the k that maximizes (their weighted sum)^2 / (sum of their weights) for {-1, 0, +1}.
+/// Contract: as choose_searched.
+[[nodiscard]] inline GroupParameters choose_signs(const Grid& grid, std::span<const float> x,
+                                                  std::span<const float> weights = {}) {
+  struct Element {
+    float magnitude, weight;
+  };
+  std::vector<Element> elements(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) elements[i] = {magnitude(x[i]), weights.empty() ? 1.0f : weights[i]};
+  std::stable_sort(elements.begin(), elements.end(),
+                   [](const Element& a, const Element& b) { return order_key(a.magnitude) > order_key(b.magnitude); });
   const bool has_zero = grid.format().bits > 1;
-  double sum = 0, scale = 0, most = 0;
-  for (std::size_t k = 1; k <= magnitudes.size(); ++k) {
-    sum += static_cast<double>(magnitudes[k - 1]);
-    const double mean = sum / static_cast<double>(k);
-    if (has_zero ? mean * sum <= most : k != magnitudes.size()) continue;
+  double sum = 0, total = 0, scale = 0, most = 0;
+  for (std::size_t k = 1; k <= elements.size(); ++k) {
+    const Element& e = elements[k - 1];
+    // The product of two floats is exact in double, so there is one rounding, fused or not.
+    sum += static_cast<double>(e.magnitude) * static_cast<double>(e.weight);
+    total += static_cast<double>(e.weight);
+    if (!(total > 0)) continue;
+    const double mean = sum / total;
+    if (has_zero ? mean * sum <= most : k != elements.size()) continue;
     most = mean * sum;
     scale = mean;
   }
@@ -148,21 +195,25 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, Gr
 
 /// Searched parameters: round at 25 fractions of the plain scale (asymmetric: also with the zero point one up and one
 /// down; -full: also negated), take the one whose values x projects on best, refit its scale in closed form
-/// (sum x*v / sum v*v), round it to storage, and alternate rounding and refitting from there. Never worse than plain in
-/// the error measured. Formats with signs only: choose_signs. Contract: all of x is finite, and the thread rounds to
-/// nearest (DefaultFpEnvironment).
-[[nodiscard]] inline GroupParameters choose_searched(const Grid& grid, std::span<const float> x) {
-  if (has_signs_only(grid.format())) return choose_signs(grid, x);
-  const GroupParameters plain = choose_plain(grid, x);
+/// (sum wxv / sum wvv), round it to storage, and alternate rounding and refitting from there. Scales of 8 bits are
+/// tried code by code instead. Never worse than plain in the error measured, sum w (x - value)^2. Formats with signs
+/// only: choose_signs. Contract: all of x and `weights` (one per element, or none) is finite, no weight is negative,
+/// and the thread rounds to nearest (DefaultFpEnvironment).
+[[nodiscard]] inline GroupParameters choose_searched(const Grid& grid, std::span<const float> x,
+                                                     std::span<const float> weights = {},
+                                                     PowerRule rule = PowerRule::floor) {
+  if (has_signs_only(grid.format())) return choose_signs(grid, x, weights);
+  const GroupParameters plain = choose_plain(grid, x, rule);
   if (plain.clamped || plain.scale == 0.0f) return plain;
   GroupParameters best = plain;
-  detail::Measured least = detail::measure(grid, x, plain);
+  detail::Measured least = detail::measure(grid, x, weights, plain);
   if (!(least.error > 0x1p-100f)) return plain;  // squares as small as this lose their bits: nothing to compare
-  const GroupParameters trial = detail::best_trial(grid, x, plain);
+  if (detail::has_coarse_scales(grid)) return detail::best_code(grid, x, weights, plain);
+  const GroupParameters trial = detail::best_trial(grid, x, weights, plain);
   GroupParameters next = grid.round_scale(trial.scale, trial.zero);
   constexpr int kRounds = 4;
   for (int round = 0; round < kRounds && !next.clamped && is_finite(next.scale) && next.scale != 0.0f; ++round) {
-    const detail::Measured measured = detail::measure(grid, x, next);
+    const detail::Measured measured = detail::measure(grid, x, weights, next);
     if (!(measured.error < least.error)) break;
     best = next;
     least = measured;

@@ -5,10 +5,12 @@
 //   kvant::Matrix<float> back = kvant::dequantize(*q);
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kvant/core/error.hpp"
@@ -16,6 +18,7 @@
 #include "kvant/kernels/context.hpp"
 #include "kvant/quant/choose.hpp"
 #include "kvant/quant/grid.hpp"
+#include "kvant/quant/integer_scales.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"
 #include "kvant/tensor/matrix.hpp"
@@ -29,17 +32,25 @@ enum class NonFinite : std::uint8_t {
   keep,   ///< leave them out of the choice of scales; Inf takes the outermost code, NaN the format's NaN or else its 0
 };
 
+/// Which published rule two-level scales follow where there are several.
+enum class ScaleConvention : std::uint8_t {
+  compressed_tensors,  ///< NVFP4: value = code * (scale / global), global = 448 * 6 / amax
+  modelopt,  ///< NVFP4: value = code * (scale * global), global = amax / (448 * 6); a block of zeros has scale 1
+};
+
 struct QuantizeOptions {
   bool search = false;  ///< search each scale for the least squared error instead of taking the plain one
   NonFinite nonfinite = NonFinite::error;
+  PowerRule power_rule = PowerRule::floor;  ///< plain scales that are powers of two
+  ScaleConvention convention = ScaleConvention::compressed_tensors;
+  /// per_tensor: the largest magnitude that the matrix-wide scale must cover, where matrices share it; 0: this
+  /// matrix's.
+  float shared_amax = 0.0f;
+  /// What an error in each column counts for in a search, finite and not negative; empty: all the same.
+  std::span<const float> column_weights{};
 };
 
 namespace detail {
-
-/// Chooses parameters for elements `x` (one group, or a gathered block).
-inline GroupParameters choose(const Grid& grid, std::span<const float> x, bool search) {
-  return search || has_signs_only(grid.format()) ? choose_searched(grid, x) : choose_plain(grid, x);
-}
 
 /// One band of rows that share scales: `block_rows` rows of one matrix.
 struct Band {
@@ -49,30 +60,130 @@ struct Band {
   bool all_finite;    ///< otherwise NaN and Inf are left out of the choice of parameters
 };
 
-inline std::size_t quantize_band(const Grid& grid, const Band& band, bool search, QMatrix& q) {
+/// The elements of a group that its parameters are chosen from, and what they weigh: in place, or gathered.
+class GroupElements {
+ public:
+  void gather(const Band& band, std::size_t column, std::size_t n, std::span<const float> column_weights) {
+    const std::span<const float> weights = column_weights.empty() ? column_weights : column_weights.subspan(column, n);
+    if (band.weight.rows() == 1 && band.all_finite) {
+      x = band.weight.row(0).subspan(column, n);
+      w = weights;
+      return;
+    }
+    values_.clear();
+    weights_.clear();
+    for (std::size_t r = 0; r < band.weight.rows(); ++r) {
+      const std::span<const float> row = band.weight.row(r).subspan(column, n);
+      for (std::size_t i = 0; i < n; ++i) {
+        if (!is_finite(row[i])) continue;
+        values_.push_back(row[i]);
+        if (!weights.empty()) weights_.push_back(weights[i]);
+      }
+    }
+    x = values_;
+    w = weights_;
+  }
+  std::span<const float> x, w;
+
+ private:
+  std::vector<float> values_, weights_;
+};
+
+inline std::size_t choose_band(const Grid& grid, const Band& band, const QuantizeOptions& options, QMatrix& q) {
   const std::size_t width = q.scheme.granularity.block_cols(q.cols);
-  std::vector<float> block;
+  GroupElements elements;
   std::size_t clamped = 0;
   for (std::size_t c = 0, group = 0; c < q.cols; c += width, ++group) {
-    const std::size_t n = q.cols - c < width ? q.cols - c : width;
-    std::span<const float> elements = band.weight.row(0).subspan(c, n);
-    if (band.weight.rows() > 1 || !band.all_finite) {
-      block.clear();
-      for (std::size_t r = 0; r < band.weight.rows(); ++r)
-        for (const float x : band.weight.row(r).subspan(c, n))
-          if (is_finite(x)) block.push_back(x);
-      elements = block;
-    }
-    const GroupParameters p = choose(grid, elements, search);
+    elements.gather(band, c, q.cols - c < width ? q.cols - c : width, options.column_weights);
+    GroupParameters p = options.search || has_signs_only(grid.format())
+                            ? choose_searched(grid, elements.x, elements.w, options.power_rule)
+                            : choose_plain(grid, elements.x, options.power_rule);
+    if (q.scheme.nesting == ScaleNesting::per_tensor && options.convention == ScaleConvention::modelopt &&
+        p.stored == 0.0f)
+      p = grid.with_stored(order_key(peak(extremes(elements.x))) == 0 ? 1.0f : 0x1p-9f);
     clamped += p.clamped ? 1 : 0;
     const std::size_t index = band.index * q.scales[0].cols + group;
-    q.scales[0].values[index] = p.scale;
+    q.scales[0].values[index] = p.stored;
     if (!q.zero_points.empty()) q.zero_points[index] = static_cast<std::int16_t>(p.zero);
-    for (std::size_t r = 0; r < band.weight.rows(); ++r)
-      grid.encode(band.weight.row(r).subspan(c, n), p,
-                  std::span(q.codes).subspan((band.first_row + r) * q.cols + c, n));
   }
   return clamped;
+}
+
+/// Integer scales of one row, stretch by stretch.
+inline std::size_t choose_integer_band(const Grid& grid, const Band& band, const QuantizeOptions& options, QMatrix& q) {
+  const std::size_t width = q.scheme.granularity.block_cols(q.cols);
+  GroupElements elements;
+  std::size_t clamped = 0;
+  std::vector<float> cleaned;
+  for (std::size_t c = 0, stretch = 0; c < q.cols; c += kSuperScaleColumns, ++stretch) {
+    const std::size_t n = q.cols - c < kSuperScaleColumns ? q.cols - c : kSuperScaleColumns;
+    std::span<const float> x = band.weight.row(0).subspan(c, n);
+    if (!band.all_finite) {  // a group keeps its place, so what is not finite counts as 0
+      cleaned.assign(x.begin(), x.end());
+      for (float& v : cleaned)
+        if (!is_finite(v)) v = 0.0f;
+      x = cleaned;
+    }
+    const IntegerScales chosen = choose_integer_scales(
+        grid, x, width, options.search,
+        options.column_weights.empty() ? options.column_weights : options.column_weights.subspan(c, n));
+    clamped += chosen.clamped ? 1 : 0;
+    q.scales[1].values[band.index * q.scales[1].cols + stretch] = chosen.super;
+    const std::size_t first = band.index * q.scales[0].cols + c / width;
+    for (std::size_t g = 0; g < chosen.scales.size(); ++g) {
+      q.scales[0].values[first + g] = static_cast<float>(chosen.scales[g]);
+      q.zero_points[first + g] = chosen.zeros[g];
+    }
+  }
+  return clamped;
+}
+
+inline void encode_band(const Grid& grid, const Band& band, QMatrix& q) {
+  const std::size_t width = q.scheme.granularity.block_cols(q.cols);
+  for (std::size_t r = 0; r < band.weight.rows(); ++r)
+    for (std::size_t c = 0, group = 0; c < q.cols; c += width, ++group) {
+      const std::size_t n = q.cols - c < width ? q.cols - c : width;
+      const std::size_t row = band.first_row + r;
+      grid.encode(band.weight.row(r).subspan(c, n), q.parameters(row, group),
+                  std::span(q.codes).subspan(row * q.cols + c, n));
+    }
+}
+
+/// Scales in fp32 become int8 steps from their mean: see ScaleNesting::double_quant. A mean that is not finite is 0.
+inline void quantize_scales(QMatrix& q) {
+  std::vector<float>& scales = q.scales[0].values;
+  double sum = 0;
+  for (const float s : scales) sum += static_cast<double>(s);
+  const auto mean = static_cast<float>(scales.empty() ? 0.0 : sum / static_cast<double>(scales.size()));
+  ScaleLevel steps{format_id<fp32>, 1, ceil_div(scales.size(), kScalesPerStep), {}};
+  for (std::size_t first = 0; first < scales.size(); first += kScalesPerStep) {
+    const auto block = std::span(scales).subspan(first, std::min(kScalesPerStep, scales.size() - first));
+    float amax = 0.0f;
+    for (const float s : block)
+      if (order_key(magnitude(s - mean)) > order_key(amax)) amax = magnitude(s - mean);
+    const float step = divide(amax, 127.0f);
+    for (float& s : block) s = step == 0.0f ? 0.0f : static_cast<float>(to_integer(divide(s - mean, step), -127, 127));
+    steps.values.push_back(step);
+  }
+  q.scales.push_back(std::move(steps));
+  q.scales.push_back({format_id<fp32>, 1, 1, {mean}});
+}
+
+/// The matrix-wide scale of ScaleNesting::per_tensor: the largest block's scale meets the top of its type.
+inline float matrix_scale(const Grid& grid, MatrixView<const float> weight, const QuantizeOptions& options) {
+  float amax = options.shared_amax;
+  if (!(amax > 0.0f)) {
+    Extremes all;
+    for (std::size_t r = 0; r < weight.rows(); ++r) {
+      const Extremes e = extremes(weight.row(r));
+      all = {order_key(e.low) < order_key(all.low) ? e.low : all.low,
+             order_key(e.high) > order_key(all.high) ? e.high : all.high};
+    }
+    amax = magnitude(peak(all));
+  }
+  const float top = grid.scale_format().max * grid.unit();
+  const float scale = options.convention == ScaleConvention::modelopt ? divide(amax, top) : divide(top, amax);
+  return is_finite(scale) && order_key(scale) != 0 ? scale : 1.0f;
 }
 
 /// The first element that is not finite, if any.
@@ -89,12 +200,16 @@ inline Status check_finite(MatrixView<const float> weight) {
 }  // namespace detail
 
 /// Quantizes a weight [out_features, in_features]. The result does not depend on the context. Errors: `bad_scheme`
-/// where the scheme is a cast or its parts do not fit, `nonfinite` by policy.
+/// where the scheme is a cast or its parts do not fit, `bad_shape` where there is not one weight for each column,
+/// `nonfinite` by policy.
 [[nodiscard]] inline Result<QMatrix> quantize(MatrixView<const float> weight, const Scheme& scheme,
                                               const QuantizeOptions& options = {}, const Context& context = {}) {
   if (scheme.is_cast() || scheme.info().bits > 8)
     return detail::bad_scheme(to_text(scheme), "is a cast; it has no codes");
   if (const Status fits = check_scheme(scheme, to_text(scheme)); !fits) return propagate(fits);
+  if (!options.column_weights.empty() && options.column_weights.size() != weight.cols())
+    return fail(ErrorCode::bad_shape, std::to_string(options.column_weights.size()) + " column weights, expected " +
+                                          std::to_string(weight.cols()));
   const Status finite = detail::check_finite(weight);
   Matrix<float> cleaned;
   if (!finite) {
@@ -107,22 +222,49 @@ inline Status check_finite(MatrixView<const float> weight) {
     }
   }
   const Granularity& granularity = scheme.granularity;
-  QMatrix q{weight.rows(), weight.cols(), scheme, std::vector<std::uint8_t>(weight.size()), {}, {}, 0};
+  QMatrix q{weight.rows(), weight.cols(), scheme, std::vector<std::uint8_t>(weight.size()), {}, {}, 0, false};
   const std::size_t bands = granularity.scale_rows(q.rows);
   const std::size_t groups = granularity.scale_cols(q.cols);
-  q.scales.push_back({scheme.scale_type, bands, groups, std::vector<float>(bands * groups)});
+  q.scales.push_back({finest_scale_type(scheme), bands, groups, std::vector<float>(bands * groups)});
   if (scheme.symmetry == Symmetry::asymmetric) q.zero_points.resize(bands * groups);
 
-  const Grid grid(scheme, context.kernels());
+  Grid grid(scheme, context.kernels());
+  const bool integer_scales = scheme.nesting == ScaleNesting::integer;
+  if (integer_scales) {
+    const std::size_t stretches = ceil_div(q.cols, kSuperScaleColumns);
+    q.scales.push_back({scheme.scale_type, q.rows, stretches, std::vector<float>(q.rows * stretches)});
+  }
+  if (scheme.nesting == ScaleNesting::per_tensor) {
+    const float super = detail::matrix_scale(grid, weight, options);
+    q.reciprocal = options.convention == ScaleConvention::compressed_tensors;
+    q.scales.push_back({format_id<fp32>, 1, 1, {super}});
+    grid = grid.under(super, q.reciprocal);
+  }
+
   const bool all_finite = finite.has_value() || options.nonfinite == NonFinite::zero;
   const std::size_t height = granularity.block_rows(q.rows);
+  const auto band_at = [&](std::size_t b) {
+    const std::size_t first = b * height;
+    return detail::Band{weight.rows(first, q.rows - first < height ? q.rows - first : height), first, b, all_finite};
+  };
+  const bool two_passes = scheme.nesting == ScaleNesting::double_quant;  // scales change once all of them are known
   std::vector<std::size_t> clamped(bands);
   context.for_each(bands, [&](std::size_t b) {
     const DefaultFpEnvironment standard;  // in each task: a thread has its own environment
-    const std::size_t first = b * height;
-    const std::size_t count = q.rows - first < height ? q.rows - first : height;
-    clamped[b] = detail::quantize_band(grid, {weight.rows(first, count), first, b, all_finite}, options.search, q);
+    const detail::Band band = band_at(b);
+    clamped[b] = integer_scales ? detail::choose_integer_band(grid, band, options, q)
+                                : detail::choose_band(grid, band, options, q);
+    if (!two_passes) detail::encode_band(grid, band, q);
   });
+  if (two_passes) {
+    const DefaultFpEnvironment standard;
+    detail::quantize_scales(q);
+  }
+  if (two_passes)
+    context.for_each(bands, [&](std::size_t b) {
+      const DefaultFpEnvironment standard;
+      detail::encode_band(grid, band_at(b), q);
+    });
   for (const std::size_t n : clamped) q.clamped_scales += n;
   return q;
 }
@@ -133,7 +275,8 @@ requires(F::kBits <= 8)
     [[nodiscard]] Result<QMatrix> quantize(MatrixView<const float> weight, Granularity granularity,
                                            Symmetry symmetry = Symmetry::symmetric, const QuantizeOptions& options = {},
                                            const Context& context = {}) {
-  return quantize(weight, Scheme{format_id<F>, granularity, symmetry, format_id<fp16>, std::nullopt}, options, context);
+  return quantize(weight, Scheme{format_id<F>, granularity, symmetry, format_id<fp16>, std::nullopt, {}}, options,
+                  context);
 }
 
 /// The values that a quantized matrix stands for: exactly what a file of it dequantizes to.

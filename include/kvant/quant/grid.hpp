@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,23 +22,35 @@ struct GroupParameters {
   float scale = 0.0f;
   std::int32_t zero = 0;
   bool clamped = false;  ///< the scale that was wanted exceeds its storage type
+  float stored = 0.0f;   ///< what the finest level of scales holds; the scale itself where there is one level
+};
+
+/// How OCP MX scales follow from the largest magnitude of a block, where none is searched. With e = floor(log2 amax)
+/// and E = floor(log2 of the format's largest value):
+enum class PowerRule : std::uint8_t {
+  floor,    ///< 2^(e - E), as the OCP specification: up to half of the block's range saturates
+  up,       ///< the least power of two that saturates nothing
+  nearest,  ///< the power of two nearest to amax / largest value, ties to even
+  ct,       ///< 2^(e - E), and twice that where amax >= 1.75 * 2^e, as compressed-tensors and vLLM
 };
 
 namespace detail {
 
-template <Format... F>
-constexpr auto make_code_encoders(FormatList<F...>) noexcept {
-  using Encoder = std::uint8_t (*)(float);
-  return std::array<Encoder, sizeof...(F)>{[] {
-    if constexpr (F::kBits <= 8)
-      return Encoder{[](float x) { return F::encode(x); }};
-    else
-      return Encoder{nullptr};
-  }()...};
+/// x times a power of two, which changes nothing but the exponent, on bits; subnormal results are rounded to even.
+[[nodiscard]] constexpr float scale_exponent(float x, int power) noexcept {
+  if (!is_finite(x) || order_key(x) == 0) return x;
+  Unpacked u = unpack(x);
+  u.exponent += power;
+  const std::uint64_t fields = round_to_fields<23, -126>(u, RoundingMode{});
+  const std::uint32_t magnitude_bits = fields < 0x7f800000u ? static_cast<std::uint32_t>(fields) : 0x7f800000u;
+  return std::bit_cast<float>((u.negative ? 0x80000000u : 0u) | magnitude_bits);
 }
 
-/// One encoder per format; null where codes are wider than a byte.
-inline constexpr auto kCodeEncoders = make_code_encoders(AllFormats{});
+/// The exponent field of a power of two that is not below x > 0, less the bias: floor(log2 x).
+[[nodiscard]] constexpr int floor_log2(float x) noexcept {
+  const Unpacked u = unpack(x);
+  return u.exponent + 63 - std::countl_zero(u.significand);
+}
 
 }  // namespace detail
 
@@ -45,12 +58,10 @@ class Grid {
  public:
   /// Contract: the scheme's format has at most 8 bits. `table` decides how fast, never what.
   explicit Grid(const Scheme& scheme, const kernels::Kernels& table = kernels::generic::kTable)
-      : format_(&scheme.info()),
-        scale_(&format_info(scheme.scale_type)),
-        symmetry_(scheme.symmetry),
-        encode_code_(detail::kCodeEncoders[static_cast<std::size_t>(scheme.format)]) {
-    expects(encode_code_ != nullptr, "a grid's format has at most 8 bits");
-    float reach = static_cast<float>(format_->high - format_->low);  // of a code from its zero point
+      : format_(&scheme.info()), scale_(&format_info(scheme.scale_type)), scheme_(scheme), table_(&table) {
+    expects(format_->bits <= 8, "a grid's format has at most 8 bits");
+    if (scheme.nesting == ScaleNesting::double_quant) scale_ = &format_info(format_id<fp32>);
+    float reach = static_cast<float>(format_->high - format_->low) * format_->step();  // of a code from its zero point
     for (std::uint32_t code = 0; code < (1u << format_->bits); ++code) {
       values_[code] = format_->decode(code);
       if (is_finite(values_[code]) && magnitude(values_[code]) > reach) reach = magnitude(values_[code]);
@@ -62,8 +73,20 @@ class Grid {
     fit_ = integer ? table.fit_integer : codebook ? table.fit_codebook : table.fit_minifloat;
   }
 
+  /// The same grid under a matrix-wide scale: an element's scale is stored * super, or stored / super where that is
+  /// `reciprocal`. For ScaleNesting::per_tensor.
+  [[nodiscard]] Grid under(float super, bool reciprocal) const {
+    Grid grid = *this;
+    grid.super_ = super;
+    grid.reciprocal_ = reciprocal;
+    return grid;
+  }
+
+  [[nodiscard]] const Scheme& scheme() const noexcept { return scheme_; }
   [[nodiscard]] const FormatInfo& format() const noexcept { return *format_; }
-  [[nodiscard]] Symmetry symmetry() const noexcept { return symmetry_; }
+  [[nodiscard]] const FormatInfo& scale_format() const noexcept { return *scale_; }
+  [[nodiscard]] Symmetry symmetry() const noexcept { return scheme_.symmetry; }
+  [[nodiscard]] const kernels::Kernels& table() const noexcept { return *table_; }
   /// The value of each code, before scale and zero point.
   [[nodiscard]] std::span<const float> values() const noexcept {
     return {values_.data(), std::size_t{1} << format_->bits};
@@ -73,19 +96,44 @@ class Grid {
   /// compressed-tensors), the largest finite value otherwise.
   [[nodiscard]] float unit() const noexcept {
     if (format_->kind != FormatKind::integer || -format_->low != format_->high + 1) return format_->max;
-    return static_cast<float>((1 << format_->bits) - 1) / 2;
+    return static_cast<float>((1 << format_->bits) - 1) / 2 * format_->step();
   }
 
-  /// The nearest scale that its storage type holds; beyond its range, or where codes would decode to Inf, the largest
-  /// one that will do, and `clamped`.
+  /// The nearest scale that its storage holds; beyond its range, or where codes would decode to Inf, the largest one
+  /// that will do, and `clamped`.
   [[nodiscard]] GroupParameters round_scale(float scale, std::int32_t zero = 0) const noexcept {
     if (magnitude(scale) > largest_scale_) {
-      const GroupParameters p = round_scale(is_negative(scale) ? -largest_scale_ : largest_scale_, zero);
-      return {p.scale, zero, true};
+      GroupParameters p = round_scale(is_negative(scale) ? -largest_scale_ : largest_scale_, zero);
+      p.clamped = true;
+      return p;
     }
-    const float exact = scale_->decode(scale_->encode(scale, {Rounding::nearest_even, Overflow::ieee, 0}));
-    if (is_finite(exact)) return {exact, zero, false};
-    return {scale_->decode(scale_->encode(scale, {})), zero, true};
+    const float wanted = super_ == 1.0f ? scale : reciprocal_ ? scale * super_ : divide(scale, super_);
+    const float exact = scale_->decode(scale_->encode(wanted, {Rounding::nearest_even, Overflow::ieee, 0}));
+    if (is_finite(exact)) return with_stored(exact, zero);
+    // A scale of E8M0 that should be 0 is the least there is.
+    GroupParameters p = with_stored(scale_->decode(scale_->encode(wanted)), zero);
+    p.clamped = order_key(wanted) != 0;
+    return p;
+  }
+
+  /// The parameters that a stored scale stands for.
+  [[nodiscard]] GroupParameters with_stored(float stored, std::int32_t zero = 0) const noexcept {
+    const float scale = super_ == 1.0f ? stored : reciprocal_ ? divide(stored, super_) : stored * super_;
+    return {scale, zero, false, stored};
+  }
+
+  /// Scales stored as E8M0: the plain one for a block whose largest magnitude is `amax`.
+  [[nodiscard]] GroupParameters power_scale(float amax, PowerRule rule) const noexcept {
+    if (order_key(amax) == 0) return round_scale(0.0f);
+    if (rule == PowerRule::up || rule == PowerRule::nearest) {
+      const float ratio = divide(amax, format_->max);
+      const Rounding direction = rule == PowerRule::up ? Rounding::up : Rounding::nearest_even;
+      return round_scale(scale_->decode(scale_->encode(ratio, {direction, Overflow::saturate, 0})));
+    }
+    int exponent = detail::floor_log2(amax) - detail::floor_log2(format_->max);
+    if (rule == PowerRule::ct && order_key(amax) >= order_key(detail::scale_exponent(1.75f, detail::floor_log2(amax))))
+      ++exponent;
+    return round_scale(detail::scale_exponent(1.0f, exponent));
   }
 
   /// The zero point nearest to `zero` that the format's code can store.
@@ -104,31 +152,38 @@ class Grid {
     std::span<const float> zero;
     std::span<const float> scales;  ///< empty where no error is asked for
     std::span<float> xv, vv, ee;
+    std::span<const float> weights{};  ///< of the elements; empty where all weigh the same
   };
   void fit(std::span<const float> x, const Trials& t) const noexcept {
     const kernels::FormatArgs format = format_args();
     fit_({&format, x.data(), x.size(), t.inverse.size(), t.inverse.data(), t.zero.data(),
-          t.scales.empty() ? nullptr : t.scales.data(), t.xv.data(), t.vv.data(), t.ee.data()});
+          t.scales.empty() ? nullptr : t.scales.data(), t.weights.empty() ? nullptr : t.weights.data(), t.xv.data(),
+          t.vv.data(), t.ee.data()});
   }
 
   [[nodiscard]] float decode(std::uint8_t code, GroupParameters p) const noexcept {
     return p.scale * (values_[code] - static_cast<float>(p.zero));
   }
   void decode(std::span<const std::uint8_t> codes, GroupParameters p, std::span<float> out) const noexcept {
-    for (std::size_t i = 0; i < codes.size(); ++i) out[i] = decode(codes[i], p);
+    const kernels::FormatArgs format = format_args();
+    table_->decode({&format, codes.data(), codes.size(), p.scale, p.zero, out.data()});
+  }
+
+  /// The format as kernels see it; its pointers are this grid's and the format's.
+  [[nodiscard]] kernels::FormatArgs format_args() const noexcept {
+    return {format_->bits,          format_->low,           format_->high,
+            format_->fraction_bits, format_->mantissa_bits, format_->min_exponent,
+            format_->max,           format_->thresholds,    format_->threshold_count,
+            format_->codes,         values_.data(),         format_->encode_byte};
   }
 
  private:
-  [[nodiscard]] kernels::FormatArgs format_args() const noexcept {
-    return {format_->bits,         format_->low, format_->high,       format_->mantissa_bits,
-            format_->min_exponent, format_->max, format_->thresholds, format_->threshold_count,
-            values_.data(),        encode_code_};
-  }
-
   const FormatInfo* format_;
   const FormatInfo* scale_;
-  Symmetry symmetry_;
-  std::uint8_t (*encode_code_)(float);
+  Scheme scheme_;
+  const kernels::Kernels* table_;
+  float super_ = 1.0f;
+  bool reciprocal_ = false;
   void (*encode_)(const kernels::EncodeArgs&) noexcept = nullptr;
   void (*fit_)(const kernels::FitArgs&) noexcept = nullptr;
   std::array<float, 256> values_{};

@@ -2,6 +2,7 @@
 // A quantized matrix: codes, scales, zero points. What every method produces, every file stores, every kernel packs.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,12 +11,15 @@
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/quant/grid.hpp"
+#include "kvant/quant/integer_scale_rule.hpp"
 #include "kvant/quant/scheme.hpp"
 
 namespace kvant {
 
-/// One level of scales: a matrix of values, each already rounded to `type`. An element's scale is the product of its
-/// levels' values; a level covers blocks of ceil(rows / this->rows) x ceil(cols / this->cols) elements or scales.
+/// Double quantization: scales that share a step.
+inline constexpr std::size_t kScalesPerStep = 256;
+
+/// One level of scales: a matrix of values, each already rounded to `type`.
 struct ScaleLevel {
   FormatId type = format_id<fp16>;
   std::size_t rows = 0;
@@ -23,15 +27,34 @@ struct ScaleLevel {
   std::vector<float> values;
 };
 
-/// rows x cols codes under a scheme. value(r, c) = scale(r, c) * (level(code(r, c)) - zero(r, c)).
+/// What the finest level of a scheme's scales holds. Integer scales fit into 4 bits.
+[[nodiscard]] constexpr FormatId finest_scale_type(const Scheme& scheme) noexcept {
+  switch (scheme.nesting) {
+    case ScaleNesting::double_quant:
+      return format_id<int8>;
+    case ScaleNesting::integer:
+      return format_id<uint4>;
+    default:
+      return scheme.scale_type;
+  }
+}
+
+/// rows x cols codes under a scheme. value(r, c) = scale(r, c) * (level(code(r, c)) - zero(r, c)), where the scale of a
+/// group with the number s at the finest level is, by the scheme's nesting,
+///   none          s
+///   double_quant  fma(s, step, mean): s is an int8, `scales[1]` has one step for each 256 groups in row-major order,
+///                 `scales[2]` the mean
+///   per_tensor    s * g, or s / g where the matrix is `reciprocal`; `scales[1]` is g
+///   integer       S * s; `scales[1]` has one S for each row, or each 2048 columns of it
 struct QMatrix {
   std::size_t rows = 0;
   std::size_t cols = 0;
   Scheme scheme;
   std::vector<std::uint8_t> codes;        ///< one code per byte, row-major
   std::vector<ScaleLevel> scales;         ///< finest first, one to three levels
-  std::vector<std::int16_t> zero_points;  ///< shaped as scales[0], asymmetric schemes only
+  std::vector<std::int16_t> zero_points;  ///< shaped as scales[0]; asymmetric and integer-scaled schemes only
   std::size_t clamped_scales = 0;         ///< scales that were beyond their storage type
+  bool reciprocal = false;                ///< per_tensor: scales[1] divides
 
   [[nodiscard]] std::span<const std::uint8_t> row_codes(std::size_t r) const {
     return std::span(codes).subspan(r * cols, cols);
@@ -39,7 +62,25 @@ struct QMatrix {
   /// Scale and zero point of the group that element (r, group * block_cols) belongs to.
   [[nodiscard]] GroupParameters parameters(std::size_t r, std::size_t group) const {
     const std::size_t index = r / scheme.granularity.block_rows(rows) * scales[0].cols + group;
-    return {scales[0].values[index], zero_points.empty() ? 0 : zero_points[index], false};
+    const float stored = scales[0].values[index];
+    return {scale_of(r, group, index, stored), zero_points.empty() ? 0 : zero_points[index], false, stored};
+  }
+
+ private:
+  [[nodiscard]] float scale_of(std::size_t r, std::size_t group, std::size_t index, float stored) const {
+    switch (scheme.nesting) {
+      case ScaleNesting::none:
+        break;
+      case ScaleNesting::double_quant:
+        return std::fma(stored, scales[1].values[index / kScalesPerStep], scales[2].values[0]);
+      case ScaleNesting::per_tensor:
+        return reciprocal ? divide(stored, scales[1].values[0]) : stored * scales[1].values[0];
+      case ScaleNesting::integer: {
+        const std::size_t column = group * scheme.granularity.block_cols(cols);
+        return stored * scales[1].values[r * scales[1].cols + column / kSuperScaleColumns];
+      }
+    }
+    return stored;
   }
 };
 
@@ -57,12 +98,23 @@ inline void dequantize_row(const QMatrix& q, const Grid& grid, std::size_t r, st
 /// a file's padding.
 [[nodiscard]] constexpr std::uint64_t stored_bits(const Scheme& scheme, std::uint64_t rows,
                                                   std::uint64_t cols) noexcept {
-  std::uint64_t bits = rows * cols * scheme.info().bits;
-  if (scheme.is_cast()) return bits;
+  const std::uint64_t codes = rows * cols * scheme.info().bits;
+  if (scheme.is_cast()) return codes;
   const std::uint64_t scales = scheme.granularity.scale_rows(rows) * scheme.granularity.scale_cols(cols);
-  bits += scales * format_info(scheme.scale_type).bits;
-  if (scheme.symmetry == Symmetry::asymmetric) bits += scales * scheme.info().bits;
-  return bits;
+  const std::uint64_t zeros = scheme.symmetry == Symmetry::asymmetric ? scales * scheme.info().bits : 0;
+  const std::uint64_t each = format_info(scheme.scale_type).bits;
+  switch (scheme.nesting) {
+    case ScaleNesting::none:
+      break;
+    case ScaleNesting::double_quant:
+      return codes + zeros + scales * 8 + (ceil_div(scales, std::uint64_t{kScalesPerStep}) + 1) * 32;
+    case ScaleNesting::per_tensor:
+      return codes + zeros + scales * each + 32;
+    case ScaleNesting::integer:
+      return codes + scales * integer_scale_rule(scheme).record_bits +
+             rows * ceil_div(cols, std::uint64_t{kSuperScaleColumns}) * each;
+  }
+  return codes + zeros + scales * each;
 }
 
 }  // namespace kvant

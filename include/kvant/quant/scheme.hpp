@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scheme says how a weight is stored: format, granularity, symmetry, scale type, and what is done to activations.
-// Its text form is `FORMAT[-GRANULARITY][-sym|-asym|-full][-scale:TYPE][/ACTIVATION]`, e.g. `int4-g128`,
-// `int8-channel/int8-token`, `fp8_e4m3fn-channel`, `int4-g32-asym-scale:fp32`, `bf16`.
+// Its text form is `FORMAT[-GRANULARITY][-sym|-asym|-full][-scale:TYPE][-dq][/ACTIVATION]`, e.g. `int4-g128`,
+// `int8-channel/int8-token`, `fp8_e4m3fn-channel`, `int4-g32-asym-scale:fp32`, `nf4-g64-dq`, `bf16`. Block formats
+// (`kBlockFormats`) are names for whole schemes: `mxfp4`, `nvfp4`, `is4`.
 #pragma once
 
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -35,17 +37,69 @@ struct ActivationScheme {
   friend constexpr bool operator==(const ActivationScheme&, const ActivationScheme&) = default;
 };
 
+/// How the scales of a matrix are stored, beyond one number of `scale_type` for each group.
+enum class ScaleNesting : std::uint8_t {
+  none,
+  /// `-dq`: scale = mean + code * step; int8 codes, one fp32 step for each 256 scales in row-major order, one fp32 mean
+  /// for the matrix.
+  double_quant,
+  /// NVFP4: `scale_type` times one fp32 for the matrix, which scales the largest to the top of that type.
+  per_tensor,
+  /// is4, is3, is2: a small integer times one number of `scale_type` for each row, or each 2048 columns of it; zero
+  /// points come from a short list. See integer_scales.hpp.
+  integer,
+};
+
 struct Scheme {
   FormatId format = format_id<fp32>;
   Granularity granularity{};
   Symmetry symmetry = Symmetry::symmetric;
   FormatId scale_type = format_id<fp16>;
   std::optional<ActivationScheme> activation{};
+  ScaleNesting nesting = ScaleNesting::none;
 
   /// fp32, fp16 and bf16 are stored as they are, without scales.
   [[nodiscard]] constexpr bool is_cast() const noexcept { return granularity.kind() == Granularity::Kind::none; }
   [[nodiscard]] constexpr const FormatInfo& info() const noexcept { return format_info(format); }
+  /// Whether something is stored once for the whole matrix, so that its rows cannot be quantized one after the other.
+  [[nodiscard]] constexpr bool spans_matrix() const noexcept {
+    return granularity.kind() == Granularity::Kind::tensor || nesting == ScaleNesting::double_quant ||
+           nesting == ScaleNesting::per_tensor;
+  }
   friend constexpr bool operator==(const Scheme&, const Scheme&) = default;
+};
+
+/// A name for a whole scheme.
+struct BlockFormat {
+  std::string_view name;
+  Scheme scheme;
+};
+
+namespace detail {
+
+constexpr Scheme block_scheme(FormatId format, std::size_t group, FormatId scale_type, ScaleNesting nesting,
+                              Symmetry symmetry = Symmetry::symmetric) noexcept {
+  return {format, PerGroup{group}, symmetry, scale_type, std::nullopt, nesting};
+}
+
+}  // namespace detail
+
+/// OCP MX (2^n per 32), NVIDIA's NVFP4, and kvant's integer-scaled formats.
+inline constexpr std::array kBlockFormats{
+    BlockFormat{"mxfp8_e4m3fn", detail::block_scheme(format_id<fp8_e4m3fn>, 32, format_id<e8m0>, ScaleNesting::none)},
+    BlockFormat{"mxfp8_e5m2", detail::block_scheme(format_id<fp8_e5m2>, 32, format_id<e8m0>, ScaleNesting::none)},
+    BlockFormat{"mxfp6_e3m2", detail::block_scheme(format_id<fp6_e3m2>, 32, format_id<e8m0>, ScaleNesting::none)},
+    BlockFormat{"mxfp6_e2m3", detail::block_scheme(format_id<fp6_e2m3>, 32, format_id<e8m0>, ScaleNesting::none)},
+    BlockFormat{"mxfp4", detail::block_scheme(format_id<fp4_e2m1>, 32, format_id<e8m0>, ScaleNesting::none)},
+    BlockFormat{"mxint8", detail::block_scheme(format_id<int8_q6>, 32, format_id<e8m0>, ScaleNesting::none)},
+    BlockFormat{"nvfp4",
+                detail::block_scheme(format_id<fp4_e2m1>, 16, format_id<fp8_e4m3fn>, ScaleNesting::per_tensor)},
+    BlockFormat{"is4", detail::block_scheme(format_id<uint4>, 32, format_id<fp16>, ScaleNesting::integer,
+                                            Symmetry::asymmetric)},
+    BlockFormat{"is3", detail::block_scheme(format_id<uint3>, 16, format_id<fp16>, ScaleNesting::integer,
+                                            Symmetry::asymmetric)},
+    BlockFormat{"is2", detail::block_scheme(format_id<even2>, 16, format_id<fp16>, ScaleNesting::integer,
+                                            Symmetry::asymmetric)},
 };
 
 namespace detail {
@@ -117,13 +171,52 @@ inline Result<ActivationScheme> parse_activation(std::string_view whole, std::st
 
 }  // namespace detail
 
+/// The block format that a scheme is, activations aside; null where it is none.
+[[nodiscard]] constexpr const BlockFormat* block_format(Scheme s) noexcept {
+  s.activation.reset();
+  for (const BlockFormat& b : kBlockFormats)
+    if (b.scheme == s) return &b;
+  return nullptr;
+}
+
+namespace detail {
+
+[[nodiscard]] constexpr bool has_zero(const FormatInfo& format) noexcept {
+  for (std::uint32_t code = 0; code < (1u << format.bits); ++code)
+    if (order_key(format.decode(code)) == 0) return true;
+  return false;
+}
+
+/// Whether scale type, nesting and format go together.
+inline Status check_scales(const Scheme& s, std::string_view text) {
+  if (s.nesting == ScaleNesting::double_quant && s.scale_type != format_id<fp16>)
+    return bad_scheme(text, "-dq says how scales are stored; it takes no -scale");
+  if ((s.nesting == ScaleNesting::integer || s.nesting == ScaleNesting::per_tensor) && block_format(s) == nullptr)
+    return bad_scheme(text, "no block format is made of these parts");
+  if (s.scale_type == format_id<e8m0>) {
+    if (s.symmetry != Symmetry::symmetric)
+      return bad_scheme(text, "a scale that is a power of two goes with a symmetric format");
+    if (!has_zero(s.info())) return bad_scheme(text, "a scale that cannot be 0 needs a format with a 0");
+    return {};
+  }
+  const FormatInfo& scale = format_info(s.scale_type);
+  if (scale.kind != FormatKind::minifloat || scale.bits < 8)
+    return bad_scheme(text, "a scale is stored as fp16, bf16, fp32, an 8-bit float or e8m0");
+  return {};
+}
+
+}  // namespace detail
+
 /// Whether the parts of a scheme fit together; the reason where they do not.
 [[nodiscard]] inline Status check_scheme(const Scheme& s, std::string_view text) {
   const FormatInfo& info = s.info();
+  if (info.is_auxiliary() && s.nesting != ScaleNesting::integer)
+    return detail::bad_scheme(text, std::string(info.name) + " has no numbers below zero, so it is none for weights");
   if (info.bits > 8) {
     if (!s.is_cast())
       return detail::bad_scheme(text, std::string(info.name) + " takes no granularity: it has no scale");
-    if (s.symmetry != Symmetry::symmetric || s.scale_type != format_id<fp16> || s.activation)
+    if (s.symmetry != Symmetry::symmetric || s.scale_type != format_id<fp16> || s.activation ||
+        s.nesting != ScaleNesting::none)
       return detail::bad_scheme(text, std::string(info.name) + " takes no further parts");
     return {};
   }
@@ -134,16 +227,54 @@ inline Result<ActivationScheme> parse_activation(std::string_view whole, std::st
   if (sized && (s.granularity.cols_parameter() == 0 ||
                 (s.granularity.kind() == Granularity::Kind::block && s.granularity.rows_parameter() == 0)))
     return detail::bad_scheme(text, "a group or block has at least one row and column");
-  if (s.symmetry == Symmetry::asymmetric &&
-      (info.kind != FormatKind::integer || s.format == format_id<int1> || s.format == format_id<ternary>))
+  if (s.symmetry == Symmetry::asymmetric && s.nesting != ScaleNesting::integer &&
+      (info.fraction_bits != 0 || info.kind != FormatKind::integer || s.format == format_id<int1> ||
+       s.format == format_id<ternary>))
     return detail::bad_scheme(text, "-asym needs int2 … int8 or uint1 … uint8");
-  if (s.symmetry == Symmetry::full && (info.kind != FormatKind::integer || -info.low != info.high + 1))
+  if (s.symmetry == Symmetry::full &&
+      (info.kind != FormatKind::integer || info.fraction_bits != 0 || -info.low != info.high + 1))
     return detail::bad_scheme(text, "-full needs int2 … int8");
-  const FormatInfo& scale = format_info(s.scale_type);
-  if (scale.kind != FormatKind::minifloat || scale.bits < 8)
-    return detail::bad_scheme(text, "a scale is stored as fp16, bf16, fp32, fp8_e4m3fn or fp8_e5m2");
-  return {};
+  return detail::check_scales(s, text);
 }
+
+namespace detail {
+
+/// The format and the parts behind it, without the activation.
+inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, std::string_view rest) {
+  for (const BlockFormat& b : kBlockFormats) {
+    if (b.name != name) continue;
+    if (!rest.empty()) return bad_scheme(text, std::string(name) + " takes no further parts, as it names them all");
+    return b.scheme;
+  }
+  Scheme scheme;
+  const auto format = format_from_name(name);
+  if (!format) return bad_scheme(text, quoted(name) + " is no format; see 'kvant list formats'");
+  scheme.format = *format;
+  int stage = 0;  // parts stand in order: granularity, symmetry, scale, dq
+  while (!rest.empty()) {
+    const std::string_view part = take_until(rest, '-');
+    if (const auto g = parse_granularity(part); g && stage < 1) {
+      scheme.granularity = *g;
+      stage = 1;
+    } else if ((part == "sym" || part == "asym" || part == "full") && stage < 2) {
+      scheme.symmetry = part == "sym" ? Symmetry::symmetric : part == "asym" ? Symmetry::asymmetric : Symmetry::full;
+      stage = 2;
+    } else if (part.substr(0, 6) == "scale:" && stage < 3) {
+      const auto scale = format_from_name(part.substr(6));
+      if (!scale) return bad_scheme(text, quoted(part.substr(6)) + " is no format for a scale");
+      scheme.scale_type = *scale;
+      stage = 3;
+    } else if (part == "dq" && stage < 4) {
+      scheme.nesting = ScaleNesting::double_quant;
+      stage = 4;
+    } else {
+      return bad_scheme(text, quoted(part) + " is no granularity, symmetry, scale type or dq, or stands out of order");
+    }
+  }
+  return scheme;
+}
+
+}  // namespace detail
 
 /// Parses the text form exactly; `bad_scheme` says which part is wrong.
 [[nodiscard]] inline Result<Scheme> parse_scheme(std::string_view text) {
@@ -152,30 +283,10 @@ inline Result<ActivationScheme> parse_activation(std::string_view whole, std::st
   std::string_view rest = detail::take_until(weight, '/');
   if (text.ends_with('-') || text.ends_with('/') || rest.ends_with('-'))
     return detail::bad_scheme(text, "ends in a separator");
-  Scheme scheme;
   const std::string_view name = detail::take_until(rest, '-');
-  const auto format = format_from_name(name);
-  if (!format) return detail::bad_scheme(text, detail::quoted(name) + " is no format; see 'kvant list formats'");
-  scheme.format = *format;
-  int stage = 0;  // parts stand in order: granularity, symmetry, scale
-  while (!rest.empty()) {
-    const std::string_view part = detail::take_until(rest, '-');
-    if (const auto g = detail::parse_granularity(part); g && stage < 1) {
-      scheme.granularity = *g;
-      stage = 1;
-    } else if ((part == "sym" || part == "asym" || part == "full") && stage < 2) {
-      scheme.symmetry = part == "sym" ? Symmetry::symmetric : part == "asym" ? Symmetry::asymmetric : Symmetry::full;
-      stage = 2;
-    } else if (part.substr(0, 6) == "scale:" && stage < 3) {
-      const auto scale = format_from_name(part.substr(6));
-      if (!scale) return detail::bad_scheme(text, detail::quoted(part.substr(6)) + " is no format for a scale");
-      scheme.scale_type = *scale;
-      stage = 3;
-    } else {
-      return detail::bad_scheme(
-          text, detail::quoted(part) + " is no granularity, symmetry or scale type, or stands out of order");
-    }
-  }
+  auto parsed = detail::parse_parts(text, name, rest);
+  if (!parsed) return parsed;
+  Scheme scheme = *parsed;
   if (has_activation) {
     auto activation = detail::parse_activation(text, weight);
     if (!activation) return propagate(activation);
@@ -187,11 +298,17 @@ inline Result<ActivationScheme> parse_activation(std::string_view whole, std::st
 
 /// The text form, without defaults: parse_scheme(to_text(s)) == s.
 [[nodiscard]] inline std::string to_text(const Scheme& s) {
-  std::string text(s.info().name);
-  if (!s.is_cast()) text += "-" + detail::granularity_text(s.granularity);
-  if (s.symmetry == Symmetry::asymmetric) text += "-asym";
-  if (s.symmetry == Symmetry::full) text += "-full";
-  if (s.scale_type != format_id<fp16>) text += "-scale:" + std::string(format_info(s.scale_type).name);
+  std::string text;
+  if (const BlockFormat* block = block_format(s)) {
+    text = block->name;
+  } else {
+    text = s.info().name;
+    if (!s.is_cast()) text += "-" + detail::granularity_text(s.granularity);
+    if (s.symmetry == Symmetry::asymmetric) text += "-asym";
+    if (s.symmetry == Symmetry::full) text += "-full";
+    if (s.scale_type != format_id<fp16>) text += "-scale:" + std::string(format_info(s.scale_type).name);
+    if (s.nesting == ScaleNesting::double_quant) text += "-dq";
+  }
   if (s.activation)
     text += "/" + std::string(format_info(s.activation->format).name) + "-" +
             detail::granularity_text(s.activation->granularity);

@@ -62,7 +62,9 @@ endif()
 
 set(KVANT_CLI_SOURCES
     src/cli/bench.cpp
+    src/cli/cast.cpp
     src/cli/console.cpp
+    src/cli/decode.cpp
     src/cli/dequantize.cpp
     src/cli/doctor.cpp
     src/cli/eval.cpp

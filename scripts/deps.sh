@@ -26,8 +26,10 @@ test_needs=(
   'googletest /usr/src/googletest/CMakeLists.txt'
   'libeigen3-dev eigen3/Eigen/Core'
   'libgtest-dev gtest/gtest.h'
+  'libonnx-testdata /usr/share/libonnx-testdata/data/node'
   'librapidcheck-dev rapidcheck.h'
   'python3 python3'
+  'python3-pip pip3'
   'python3-numpy /usr/lib/python3/dist-packages/numpy'
   'qemu-user qemu-aarch64'
 )

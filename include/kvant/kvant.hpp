@@ -13,6 +13,8 @@
 #include "kvant/core/rng.hpp"
 // numeric: integers, minifloats, codebooks, and the list of formats
 #include "kvant/numeric/formats.hpp"
+#include "kvant/numeric/profile.hpp"
+#include "kvant/numeric/runtime_codebook.hpp"
 // tensor: dtypes, matrices and views, sub-byte views
 #include "kvant/tensor/bits.hpp"
 #include "kvant/tensor/dtype.hpp"
@@ -27,6 +29,8 @@
 #include "kvant/quant/encode.hpp"
 #include "kvant/quant/granularity.hpp"
 #include "kvant/quant/grid.hpp"
+#include "kvant/quant/integer_scale_rule.hpp"
+#include "kvant/quant/integer_scales.hpp"
 #include "kvant/quant/qlinear.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"

@@ -6,8 +6,8 @@
 namespace kvant::cli {
 namespace {
 
-constexpr std::array<const Verb*, 8> kVerbs{&kInspect,  &kQuantize, &kDequantize, &kEval,
-                                            &kGenerate, &kBench,    &kList,       &kDoctor};
+constexpr std::array kVerbs{&kInspect, &kQuantize, &kDequantize, &kEval, &kGenerate,
+                            &kCast,    &kDecode,   &kBench,      &kList, &kDoctor};
 
 }  // namespace
 

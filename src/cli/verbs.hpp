@@ -11,6 +11,8 @@ extern const Verb kQuantize;
 extern const Verb kDequantize;
 extern const Verb kEval;
 extern const Verb kGenerate;
+extern const Verb kCast;
+extern const Verb kDecode;
 extern const Verb kBench;
 extern const Verb kList;
 extern const Verb kDoctor;

@@ -167,8 +167,8 @@ TEST(Mx, RulesDifferAsTheirNamesSay) {
   EXPECT_EQ(scale(3.6f, PowerRule::nearest), 0.5f);  // 3.6 / 6 = 0.6
   EXPECT_EQ(scale(3.4f, PowerRule::ct), 0.5f);
   EXPECT_EQ(scale(3.0f, PowerRule::up), 0.5f);
-  EXPECT_EQ(scale(4.5f, PowerRule::nearest), 0.5f);  // 0.75 is the tie of 2^-1, code 126, and 2^0, code 127
-  EXPECT_EQ(scale(4.6f, PowerRule::nearest), 1.0f);
+  EXPECT_EQ(scale(4.5f, PowerRule::nearest), 1.0f);  // 4.5 / 6 is the tie of 1/2 and 1
+  EXPECT_EQ(scale(4.4f, PowerRule::nearest), 0.5f);
 }
 
 TEST(Mx, SearchTriesThePowersAboutThePlainOne) {

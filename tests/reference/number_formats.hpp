@@ -210,7 +210,8 @@ class Encoder {
     const std::uint32_t sign_bit = 1u << (f_.exponent_bits + f_.mantissa_bits);
     const std::uint32_t sign = std::signbit(x) ? sign_bit : 0;
     const auto finite_codes = static_cast<std::uint32_t>(magnitudes_.size() - 1);
-    std::uint32_t not_a_number = sign_bit;  // fnuz: its NaN; finite: -0
+    std::uint32_t not_a_number = sign_bit;                            // fnuz
+    if (f_.family == Family::finite) not_a_number = sign_bit - sign;  // ml_dtypes: a zero of the other sign
     if (f_.family == Family::ieee) not_a_number = sign | finite_codes | (1u << (f_.mantissa_bits - 1));
     if (f_.family == Family::fn) not_a_number = sign | (sign_bit - 1u);
     if (f_.family == Family::unsigned_fn) not_a_number = sign_bit - 1u;
@@ -268,10 +269,8 @@ class Encoder {
     const int code = exponent - 1 + 127;
     if (code < 0) return 0;
     const double middle = low * 1.5;
-    const bool up = direction == Direction::nearest_even   ? v > middle || (v == middle && code % 2 == 1)
-                    : direction == Direction::nearest_away ? v >= middle
-                    : direction == Direction::up           ? v > low
-                                                           : false;
+    const bool nearest = direction == Direction::nearest_even || direction == Direction::nearest_away;
+    const bool up = nearest ? v >= middle : direction == Direction::up && v > low;
     const int rounded = code + (up ? 1 : 0);
     if (rounded <= 254) return static_cast<std::uint32_t>(rounded);
     return saturate ? 254 : 255;

@@ -11,7 +11,8 @@
 namespace kvant {
 
 /// OCP E8M0: code c is 2^(c - 127) for c in 0 … 254, from 2^-127 to 2^127; 255 is NaN. No sign, no zero, no Inf.
-/// What lies between 0 and 2^-127 becomes 2^-127, in every direction of rounding. Numbers below zero and NaN become
+/// Without mantissa bits neither of two neighbours is even: a tie goes up under both ways of rounding to nearest. What
+/// lies between 0 and 2^-127 becomes 2^-127, in every direction of rounding. Numbers below zero and NaN become
 /// NaN; so do zero and Inf where nothing is saturated, as in ml_dtypes.
 struct Exponent8 {
   using Code = std::uint8_t;
@@ -38,6 +39,7 @@ struct Exponent8 {
     if (exponent < 0) return 0;
     const std::uint64_t fraction = u.significand - (std::uint64_t{1} << top);
     const std::uint64_t joined = (static_cast<std::uint64_t>(exponent) << top) | fraction;
+    if (mode.rounding == Rounding::nearest_even) mode.rounding = Rounding::nearest_away;
     const std::uint64_t code = round_shift(joined, top, false, mode);
     if (code <= kMaxCode) return static_cast<Code>(code);
     return saturate || rounds_toward_zero(mode.rounding, false) ? kMaxCode : kNaN;

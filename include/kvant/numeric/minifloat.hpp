@@ -21,7 +21,8 @@ enum class Specials : std::uint8_t {
 
 /// A float of 1 + ExponentBits + MantissaBits bits. Rounds to nearest even by default, subnormals included; overflow is
 /// judged after rounding, and a direction that leads toward zero ends at the largest finite number (IEEE 754-2019,
-/// 7.4). NaN becomes the format's NaN with the sign kept; formats without one give -0, as ml_dtypes.
+/// 7.4). NaN becomes the format's NaN with the sign kept; in formats without one it becomes -0, and a NaN whose
+/// sign is set +0, as in ml_dtypes.
 template <int ExponentBits, int MantissaBits, int Bias, Specials S>
 struct Minifloat {
   static_assert(ExponentBits >= 1 && ExponentBits <= 8 && MantissaBits >= 0 && MantissaBits <= 23,
@@ -47,8 +48,10 @@ struct Minifloat {
       return static_cast<Code>((negative ? kSign : 0) | kInf | kQuiet);
     } else if constexpr (S == Specials::fn) {
       return static_cast<Code>((negative ? kSign : 0) | (kSign - 1));
+    } else if constexpr (S == Specials::fnuz) {
+      return kSign;
     } else {
-      return kSign;  // fnuz: the only NaN; finite: -0
+      return negative ? 0 : kSign;  // minus the zero that stands for NaN
     }
   }
 

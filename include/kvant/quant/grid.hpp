@@ -30,7 +30,7 @@ struct GroupParameters {
 enum class PowerRule : std::uint8_t {
   floor,    ///< 2^(e - E), as the OCP specification: up to half of the block's range saturates
   up,       ///< the least power of two that saturates nothing
-  nearest,  ///< the power of two nearest to amax / largest value, ties to even
+  nearest,  ///< the power of two nearest to amax / largest value, the upper one of two
   ct,       ///< 2^(e - E), and twice that where amax >= 1.75 * 2^e, as compressed-tensors and vLLM
 };
 

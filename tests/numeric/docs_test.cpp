@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// docs/numerics.md against the code: every format has its row, and the worked numbers are right.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "kvant/numeric/profile.hpp"
+
+namespace {
+
+using Row = std::vector<std::string>;
+
+std::string trimmed(std::string text) {
+  const std::size_t first = text.find_first_not_of(" `");
+  const std::size_t last = text.find_last_not_of(" `");
+  return first == std::string::npos ? "" : text.substr(first, last - first + 1);
+}
+
+/// The tables of the page, by the heading that they stand under.
+std::map<std::string, std::vector<Row>> tables() {
+  std::ifstream file(std::string(KVANT_SOURCE_DIR) + "/docs/numerics.md");
+  EXPECT_TRUE(file);
+  std::map<std::string, std::vector<Row>> all;
+  std::string heading;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("## ")) heading = line.substr(3);
+    if (!line.starts_with("|") || line.starts_with("|-")) continue;
+    Row row;
+    std::istringstream cells(line.substr(1));
+    for (std::string cell; std::getline(cells, cell, '|');) row.push_back(trimmed(cell));
+    all[heading].push_back(row);
+  }
+  return all;
+}
+
+/// A number as the page writes it: 10^9, 2^-10, -0, Inf.
+float number(const std::string& text) {
+  if (text.starts_with("2^")) return std::ldexp(1.0f, std::atoi(text.c_str() + 2));
+  if (text.starts_with("10^")) return std::pow(10.0f, static_cast<float>(std::atoi(text.c_str() + 3)));
+  return std::strtof(text.c_str(), nullptr);
+}
+
+TEST(NumericsPage, HasARowForEveryFormatWithItsWidthAndLargestNumber) {
+  std::map<std::string, std::vector<Row>> page = tables();
+  std::map<std::string, Row> rows;
+  for (const Row& row : page["The formats"]) rows[row[0]] = row;
+  for (const kvant::FormatInfo& f : kvant::kFormats) {
+    const bool listed = f.name.starts_with("int") && f.bits > 1 && f.fraction_bits == 0;
+    const std::string key = listed                       ? "int8` … `int2"
+                            : f.name.starts_with("uint") ? "uint8` … `uint1"
+                                                         : std::string(f.name);
+    ASSERT_TRUE(rows.contains(key)) << f.name;
+    if (key != f.name) continue;
+    EXPECT_EQ(rows[key][1], std::to_string(f.bits)) << key;
+    EXPECT_NEAR(number(rows[key][3]) / f.max, 1.0, 0.001) << key;
+  }
+}
+
+TEST(NumericsPage, WorksItsNumbersOutRight) {
+  const std::vector<Row> rows = tables()["Worked numbers"];
+  ASSERT_GT(rows.size(), 5u);
+  const Row& head = rows[0];
+  int checked = 0;
+  for (std::size_t r = 1; r < rows.size(); ++r)
+    for (std::size_t c = 1; c < head.size(); ++c) {
+      const auto format = kvant::format_from_name(head[c].substr(0, head[c].find('`')));
+      ASSERT_TRUE(format) << head[c];
+      const float x = number(rows[r][0]);
+      std::istringstream parts(rows[r][c]);
+      for (std::string part; std::getline(parts, part, ';');) {
+        part = trimmed(part);
+        const bool ieee = part.starts_with("ieee");
+        if (ieee) part = trimmed(part.substr(4));
+        const kvant::CastRule rule{kvant::Profile::ieee, ieee ? kvant::Overflow::ieee : kvant::Overflow::saturate, {}};
+        const std::uint32_t code = kvant::cast(*format, x, rule);
+        const float value = kvant::format_info(*format).decode(code);
+        const std::string where = rows[r][0] + " in " + head[c] + ": " + part;
+        const bool nan = part.starts_with("NaN");
+        EXPECT_EQ(std::isnan(value), nan) << where;
+        EXPECT_EQ(nan ? 0.0f : value, nan ? 0.0f : number(part)) << where;
+        const std::size_t at = part.find("0x");
+        const unsigned long expected = at != std::string::npos ? std::strtoul(part.c_str() + at, nullptr, 16) : code;
+        EXPECT_EQ(code, expected) << where;
+        ++checked;
+      }
+    }
+  EXPECT_GT(checked, 40);
+}
+
+}  // namespace

@@ -40,6 +40,7 @@ inline void store(float* p, Floats x) noexcept { _mm256_storeu_ps(p, x); }
 inline void store(float* p, Floats x, Lanes which) noexcept { _mm256_maskstore_ps(p, which, x); }
 inline Floats add(Floats a, Floats b) noexcept { return _mm256_add_ps(a, b); }
 inline Floats fma(Floats a, Floats b, Floats c) noexcept { return _mm256_fmadd_ps(a, b, c); }
+inline Floats minus_fma(Floats a, Floats b, Floats c) noexcept { return _mm256_fnmadd_ps(a, b, c); }
 inline Floats load_f32(const unsigned char* p) noexcept {
   return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -116,6 +117,18 @@ struct W4 {
                             from_bits(shift_left(v, 28 - place)));
   }
 };
+/// Fewer levels stand there again and again, so one permutation does.
+template <std::size_t kBits>
+struct Packed {
+  static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
+  Floats levels;
+  explicit Packed(const GemmArgs& g) noexcept : levels(_mm256_loadu_ps(g.levels)) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    return _mm256_permutevar8x32_ps(levels, shift_right(v, 8 * (i % 4) + kBits * (i / 4)));
+  }
+};
+using W2 = Packed<2>;
+using W1 = Packed<1>;
 
 // ---- int8 products -------------------------------------------------------------------------------------------------
 
@@ -125,11 +138,14 @@ inline Words four_activations(const std::int8_t* a) noexcept {
   return splat_word(four);
 }
 
-/// A pair of products of codes up to 15 is at most 2 * 15 * 127 = 3810, so eight of them fit in 16 bits.
-struct DotW4 {
-  static constexpr std::size_t kInputs = 8, kColumns = 32;
-  static constexpr std::size_t kDepth = 4;
+/// A pair of products of codes up to 15 is at most 2 * 15 * 127 = 3810, so eight of them fit in 16 bits; of codes up to
+/// 3, 42 do, and of codes up to 1, 128.
+template <std::size_t kBits>
+struct DotPacked {
+  static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
+  static constexpr std::size_t kDepth = kBits == 4 ? 4 : kBits == 2 ? 10 : 16;
   static constexpr std::int32_t kOffset = 0;
+  static constexpr bool kMayDouble = kBits < 4;
   using Sums = Words;  // 16 x 16 bits
   using Codes = Words;
   static Sums begin(Words) noexcept { return _mm256_setzero_si256(); }
@@ -137,13 +153,16 @@ struct DotW4 {
     return _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
   }
   static Codes codes(Words v, std::size_t quad) noexcept {
-    return _mm256_and_si256(quad == 0 ? v : shift_right(v, 4), splat_word(0x0f0f0f0f));
+    return _mm256_and_si256(quad == 0 ? v : shift_right(v, kBits * quad), splat_word(0x01010101 * ((1 << kBits) - 1)));
   }
   static Words activations(const std::int8_t* a) noexcept { return four_activations(a); }
   static Sums add(Sums sum, Codes codes, Words a) noexcept {
     return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, a));
   }
 };
+using DotW4 = DotPacked<4>;
+using DotW2 = DotPacked<2>;
+using DotW1 = DotPacked<1>;
 
 /// Pairs of products of codes up to 255 would not fit in 16 bits, but those of codes less 128 do: at most
 /// 2 * 128 * 127 = 32512. The instruction wants an unsigned factor, so the code's sign goes over to the activation.
@@ -151,6 +170,7 @@ struct DotW8 {
   static constexpr std::size_t kInputs = 4, kColumns = 64;
   static constexpr std::size_t kDepth = 0;
   static constexpr std::int32_t kOffset = 128;
+  static constexpr bool kMayDouble = false;
   struct SignedCodes {
     Words code, magnitude;
   };
@@ -184,15 +204,24 @@ inline Words to_words(Floats x) noexcept { return _mm256_cvtps_epi32(x); }
 inline Words to_bits(Floats x) noexcept { return _mm256_castps_si256(x); }
 inline Words and_words(Words a, Words b) noexcept { return _mm256_and_si256(a, b); }
 inline Words or_words(Words a, Words b) noexcept { return _mm256_or_si256(a, b); }
+inline Words xor_words(Words a, Words b) noexcept { return _mm256_xor_si256(a, b); }
 inline Lanes greater(Words a, Words b) noexcept { return _mm256_cmpgt_epi32(a, b); }
 inline Lanes ordered(Floats x) noexcept { return to_bits(_mm256_cmp_ps(x, x, _CMP_ORD_Q)); }
 inline bool any_unordered(Floats x) noexcept { return _mm256_movemask_ps(from_bits(ordered(x))) != 0xff; }
+inline Lanes is_above(Floats a, Floats b) noexcept { return to_bits(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
+inline bool any(Lanes which) noexcept { return _mm256_movemask_ps(from_bits(which)) != 0; }
 inline Lanes both(Lanes a, Lanes b) noexcept { return and_words(a, b); }
 inline Words select(Lanes which, Words yes, Words no) noexcept { return _mm256_blendv_epi8(no, yes, which); }
 inline Floats select(Lanes which, Floats yes, Floats no) noexcept {
   return _mm256_blendv_ps(no, yes, from_bits(which));
 }
 inline Words keep(Lanes which, Words x) noexcept { return and_words(which, x); }
+inline Words and_not(Lanes which, Words x) noexcept { return _mm256_andnot_si256(which, x); }
+inline std::int32_t largest_word(Words x) noexcept {
+  const __m128i m4 = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  const __m128i m2 = _mm_max_epi32(m4, _mm_shuffle_epi32(m4, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(m2, _mm_shuffle_epi32(m2, 0xb1)));
+}
 inline Words count_up(Words count, Lanes which) noexcept { return subtract(count, which); }
 /// Element `index` of a table, for indices below `count`.
 inline Floats look_up(const float* values, std::uint32_t, Words index) noexcept {
@@ -201,11 +230,54 @@ inline Floats look_up(const float* values, std::uint32_t, Words index) noexcept 
 inline Words look_up(const std::int32_t* words, std::uint32_t, Words index) noexcept {
   return _mm256_i32gather_epi32(words, index, 4);
 }
+struct Table16 {
+  Floats low, high;
+  explicit Table16(const float* p) noexcept : low(load(p)), high(load(p + 8)) {}
+  Floats operator[](Words index) const noexcept {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index),
+                            from_bits(shift_left(index, 28)));
+  }
+};
+inline Words load_bytes(const std::uint8_t* p) noexcept {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline Words load_bytes(const std::uint8_t* p, std::size_t count) noexcept {
+  std::uint8_t bytes[8] = {};
+  __builtin_memcpy(bytes, p, count);
+  return load_bytes(bytes);
+}
+inline Words load_halfs(const std::uint16_t* p) noexcept {
+  return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Words load_halfs(const std::uint16_t* p, std::size_t count) noexcept {
+  std::uint16_t halfs[8] = {};
+  __builtin_memcpy(halfs, p, 2 * count);
+  return load_halfs(halfs);
+}
+/// The low half of each word, all of which are below 65536.
+inline void store_halfs(std::uint16_t* p, Words x, std::size_t count) noexcept {
+  const __m128i halfs = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  if (count == kLanes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halfs);
+  } else {
+    __builtin_memcpy(p, &halfs, 2 * count);
+  }
+}
+inline Words half_code(Floats x) noexcept {
+  return _mm256_cvtepu16_epi32(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline Floats half_value(Words code) noexcept {
+  return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1)));
+}
 /// The low byte of each word, all of which are below 256.
 inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {
   const __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
   const __m128i bytes = _mm_packus_epi16(half, half);
-  __builtin_memcpy(p, &bytes, count);
+  if (count == kLanes) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), bytes);
+  } else {
+    __builtin_memcpy(p, &bytes, count);
+  }
 }
 /// Lanes added 4 apart, then 2, 1.
 inline float sum_of_floats(Floats x) noexcept {
@@ -235,7 +307,11 @@ struct Int8Tiles {
 
 constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
 
+#include "formats.inl"
+
 #include "gemm.inl"
+
+#include "convert.inl"
 #include "quantize_rows.inl"
 #include "search.inl"
 #include "syrk.inl"
@@ -248,13 +324,24 @@ void use_avx2(Kernels& table) noexcept {
   table.gemm_bf16_f32 = &gemm_f32<Bf16>;
   table.gemm_w8_f32 = &gemm_f32<W8>;
   table.gemm_w4_f32 = &gemm_f32<W4>;
+  table.gemm_w2_f32 = &gemm_f32<W2>;
+  table.gemm_w1_f32 = &gemm_f32<W1>;
   table.gemm_w8_s8 = &gemm_s8<DotW8>;
   table.gemm_w4_s8 = &gemm_s8<DotW4>;
+  table.gemm_w2_s8 = &gemm_s8<DotW2>;
+  table.gemm_w1_s8 = &gemm_s8<DotW1>;
   table.quantize_rows_s8 = &quantize_rows;
   table.syrk_f32 = &syrk;
   table.encode_integer = &encode_integer;
   table.encode_minifloat = &encode_minifloat;
   table.encode_codebook = &encode_codebook;
+  table.decode = &decode;
+  table.range_f32 = &range;
+  table.plain_scales = &plain_scales;
+  table.narrow_fp16 = &narrow_fp16;
+  table.narrow_bf16 = &narrow_bf16;
+  table.widen_fp16 = &widen_fp16;
+  table.widen_bf16 = &widen_bf16;
   table.fit_integer = &fit<IntegerFormat>;
   table.fit_minifloat = &fit<MinifloatFormat>;
   table.fit_codebook = &fit<CodebookFormat>;

@@ -52,6 +52,7 @@ inline Words load_words(const unsigned char* p) noexcept { return _mm512_loadu_s
 inline Words load_u8(const unsigned char* p) noexcept {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
+inline Floats minus_fma(Floats a, Floats b, Floats c) noexcept { return _mm512_fnmadd_ps(a, b, c); }
 inline Words subtract(Words a, Words b) noexcept { return _mm512_sub_epi32(a, b); }
 inline Words multiply_words(Words a, Words b) noexcept { return _mm512_mullo_epi32(a, b); }
 inline Floats to_floats(Words x) noexcept { return _mm512_cvtepi32_ps(x); }
@@ -88,15 +89,20 @@ inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
 
 // ---- weights as floats: see gemm.inl --------------------------------------------------------------------------------
 
-/// A permutation looks up 16 levels by the low four bits of each word, whatever lies above them.
-struct W4 {
-  static constexpr std::size_t kInputs = 8, kColumns = 32;
+/// A permutation looks up 16 levels by the low four bits of each word, whatever lies above them: where codes have fewer
+/// bits, the levels stand there again and again.
+template <std::size_t kBits>
+struct Packed {
+  static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
   Floats levels;
-  explicit W4(const GemmArgs& g) noexcept : levels(_mm512_loadu_ps(g.levels)) {}
+  explicit Packed(const GemmArgs& g) noexcept : levels(_mm512_loadu_ps(g.levels)) {}
   Floats value(Words v, std::size_t i) const noexcept {
-    return _mm512_permutexvar_ps(shift_right(v, 8 * (i % 4) + (i < 4 ? 0 : 4)), levels);
+    return _mm512_permutexvar_ps(shift_right(v, 8 * (i % 4) + kBits * (i / 4)), levels);
   }
 };
+using W4 = Packed<4>;
+using W2 = Packed<2>;
+using W1 = Packed<1>;
 
 // ---- int8 products -------------------------------------------------------------------------------------------------
 
@@ -120,14 +126,20 @@ struct Vnni {
 };
 struct DotW8 : Vnni {
   static constexpr std::size_t kInputs = 4, kColumns = 64;
+  static constexpr bool kMayDouble = false;
   static Words codes(Words v, std::size_t) noexcept { return v; }
 };
-struct DotW4 : Vnni {
-  static constexpr std::size_t kInputs = 8, kColumns = 32;
+template <std::size_t kBits>
+struct DotPacked : Vnni {
+  static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
+  static constexpr bool kMayDouble = kBits < 4;
   static Words codes(Words v, std::size_t quad) noexcept {
-    return _mm512_and_si512(quad == 0 ? v : shift_right(v, 4), splat_word(0x0f0f0f0f));
+    return _mm512_and_si512(quad == 0 ? v : shift_right(v, kBits * quad), splat_word(0x01010101 * ((1 << kBits) - 1)));
   }
 };
+using DotW4 = DotPacked<4>;
+using DotW2 = DotPacked<2>;
+using DotW1 = DotPacked<1>;
 
 // ---- encoding and fitting ------------------------------------------------------------------------------------------
 
@@ -144,25 +156,58 @@ inline Words to_words(Floats x) noexcept { return _mm512_cvtps_epi32(x); }
 inline Words to_bits(Floats x) noexcept { return _mm512_castps_si512(x); }
 inline Words and_words(Words a, Words b) noexcept { return _mm512_and_si512(a, b); }
 inline Words or_words(Words a, Words b) noexcept { return _mm512_or_si512(a, b); }
+inline Words xor_words(Words a, Words b) noexcept { return _mm512_xor_si512(a, b); }
 inline Lanes greater(Words a, Words b) noexcept { return _mm512_cmpgt_epi32_mask(a, b); }
 inline Lanes ordered(Floats x) noexcept { return _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q); }
 inline bool any_unordered(Floats x) noexcept { return ordered(x) != 0xffffu; }
+inline Lanes is_above(Floats a, Floats b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline bool any(Lanes which) noexcept { return which != 0; }
 inline Lanes both(Lanes a, Lanes b) noexcept { return static_cast<Lanes>(a & b); }
 inline Words select(Lanes which, Words yes, Words no) noexcept { return _mm512_mask_mov_epi32(no, which, yes); }
 inline Floats select(Lanes which, Floats yes, Floats no) noexcept { return _mm512_mask_mov_ps(no, which, yes); }
 inline Words keep(Lanes which, Words x) noexcept { return _mm512_maskz_mov_epi32(which, x); }
+inline Words and_not(Lanes which, Words x) noexcept { return _mm512_maskz_mov_epi32(static_cast<Lanes>(~which), x); }
+inline std::int32_t largest_word(Words x) noexcept { return _mm512_reduce_max_epi32(x); }
 inline Words count_up(Words count, Lanes which) noexcept {
   return _mm512_mask_add_epi32(count, which, count, splat_word(1));
 }
 /// Element `index` of a table, for indices below `count`.
-inline Floats look_up(const float* values, std::uint32_t count, Words index) noexcept {
-  if (count <= kLanes) return _mm512_permutexvar_ps(index, load(values, lanes(0, count)));
-  return _mm512_i32gather_ps(index, values, 4);
-}
 inline Words look_up(const std::int32_t* words, std::uint32_t count, Words index) noexcept {
   if (count <= kLanes) return _mm512_permutexvar_epi32(index, _mm512_maskz_loadu_epi32(lanes(0, count), words));
+  if (count == 2 * kLanes)
+    return _mm512_permutex2var_epi32(_mm512_loadu_si512(words), index, _mm512_loadu_si512(words + kLanes));
   return _mm512_i32gather_epi32(index, words, 4);
 }
+inline Floats look_up(const float* values, std::uint32_t count, Words index) noexcept {
+  if (count <= kLanes) return _mm512_permutexvar_ps(index, load(values, lanes(0, count)));
+  if (count == 2 * kLanes) return _mm512_permutex2var_ps(load(values), index, load(values + kLanes));
+  return _mm512_i32gather_ps(index, values, 4);
+}
+struct Table16 {
+  Floats values;
+  explicit Table16(const float* p) noexcept : values(load(p)) {}
+  Floats operator[](Words index) const noexcept { return _mm512_permutexvar_ps(index, values); }
+};
+inline Words load_bytes(const std::uint8_t* p) noexcept {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Words load_bytes(const std::uint8_t* p, std::size_t count) noexcept {
+  return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes(0, count), p));
+}
+inline Words load_halfs(const std::uint16_t* p) noexcept {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Words load_halfs(const std::uint16_t* p, std::size_t count) noexcept {
+  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes(0, count), p));
+}
+/// The low half of each word.
+inline void store_halfs(std::uint16_t* p, Words x, std::size_t count) noexcept {
+  _mm512_mask_cvtepi32_storeu_epi16(p, lanes(0, count), x);
+}
+inline Words half_code(Floats x) noexcept {
+  return _mm512_cvtepu16_epi32(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline Floats half_value(Words code) noexcept { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(code)); }
 /// The low byte of each word.
 inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {
   _mm512_mask_cvtepi32_storeu_epi8(p, lanes(0, count), x);
@@ -197,7 +242,11 @@ struct Int8Tiles {
 
 constexpr std::size_t kSyrkRows = 12, kSyrkVectors = 2;
 
+#include "formats.inl"
+
 #include "gemm.inl"
+
+#include "convert.inl"
 #include "quantize_rows.inl"
 #include "search.inl"
 #include "syrk.inl"
@@ -210,13 +259,24 @@ void use_avx512(Kernels& table) noexcept {
   table.gemm_bf16_f32 = &gemm_f32<Bf16>;
   table.gemm_w8_f32 = &gemm_f32<W8>;
   table.gemm_w4_f32 = &gemm_f32<W4>;
+  table.gemm_w2_f32 = &gemm_f32<W2>;
+  table.gemm_w1_f32 = &gemm_f32<W1>;
   table.gemm_w8_s8 = &gemm_s8<DotW8>;
   table.gemm_w4_s8 = &gemm_s8<DotW4>;
+  table.gemm_w2_s8 = &gemm_s8<DotW2>;
+  table.gemm_w1_s8 = &gemm_s8<DotW1>;
   table.quantize_rows_s8 = &quantize_rows;
   table.syrk_f32 = &syrk;
   table.encode_integer = &encode_integer;
   table.encode_minifloat = &encode_minifloat;
   table.encode_codebook = &encode_codebook;
+  table.decode = &decode;
+  table.range_f32 = &range;
+  table.plain_scales = &plain_scales;
+  table.narrow_fp16 = &narrow_fp16;
+  table.narrow_bf16 = &narrow_bf16;
+  table.widen_fp16 = &widen_fp16;
+  table.widen_bf16 = &widen_bf16;
   table.fit_integer = &fit<IntegerFormat>;
   table.fit_minifloat = &fit<MinifloatFormat>;
   table.fit_codebook = &fit<CodebookFormat>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix products for any vector width: the loops that every x86 tier shares. Included inside an unnamed namespace of
-// an ISA file, after its vectors (Floats, Words, kLanes, load, fma, …), its decoder of 4-bit codes (W4), its integer
-// products (DotW4, DotW8) and the shapes of its tiles (FloatTiles, Int8Tiles).
+// an ISA file, after its vectors (Floats, Words, kLanes, load, fma, …), its decoders of small codes (W4, W2, W1), its
+// integer products (DotW8, DotW4, DotW2, DotW1) and the shapes of its tiles (FloatTiles, Int8Tiles).
 //
 // In every weight layout a column is one 32-bit word per step, and a step is a row of words: W::kInputs inputs of
 // W::kColumns columns. So one tile serves all of them: MR rows of activations by P blocks of NV vectors of columns.
@@ -126,7 +126,7 @@ template <std::size_t MR, std::size_t N>
 template <std::size_t Inputs, class W, std::size_t MR, std::size_t N>
 [[gnu::always_inline]] inline void multiply(const W& decode, const Words (&v)[N], const float* a, std::size_t lda,
                                             Floats (&part)[MR][N]) noexcept {
-#pragma GCC unroll 8
+#pragma GCC unroll 32
   for (std::size_t i = 0; i < Inputs; ++i) {
     Floats w[N];
 #pragma GCC unroll 8
@@ -225,6 +225,7 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
   const std::size_t groups = g.k != 0 ? ceil_div(g.k, g.group) : 0;
   const std::int32_t* group_sums = g.a_sums_s32 + at.row * groups;
   const D dot;
+  const bool doubles = D::kMayDouble && g.code_step == 2;
   Floats sum[MR][kN];
   clear(sum);
   for (std::size_t index = 0; index < groups; ++index) {
@@ -234,7 +235,8 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
     for (std::size_t r = 0; r < MR; ++r) {
       const std::int32_t s = group_sums[r * groups + index];
 #pragma GCC unroll 8
-      for (std::size_t c = 0; c < kN; ++c) total[r][c] = splat_word((D::kOffset - (g.has_zeros ? 0 : g.zero)) * s);
+      for (std::size_t c = 0; c < kN; ++c)
+        total[r][c] = splat_word(doubles ? 0 : (D::kOffset - (g.has_zeros ? 0 : g.zero)) * s);
     }
     for (std::size_t s = ceil_div(left < g.group ? left : g.group, D::kInputs); s != 0;) {
       std::size_t depth = D::kDepth != 0 && s > D::kDepth ? D::kDepth : s;
@@ -247,7 +249,7 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
       for (; depth != 0; --depth) {
         Words v[kN];
         stream.load_step(v);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
         for (std::size_t q = 0; q < D::kInputs / 4; ++q) {
           typename D::Codes w[kN];
 #pragma GCC unroll 8
@@ -266,6 +268,14 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
       for (std::size_t r = 0; r < MR; ++r)
 #pragma GCC unroll 8
         for (std::size_t c = 0; c < kN; ++c) total[r][c] = dot.end(total[r][c], part[r][c]);
+    }
+    if (doubles) {
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < MR; ++r) {
+        const Words shift = splat_word(g.has_zeros ? 0 : g.zero * group_sums[r * groups + index]);
+#pragma GCC unroll 8
+        for (std::size_t c = 0; c < kN; ++c) total[r][c] = subtract(add_words(total[r][c], total[r][c]), shift);
+      }
     }
     if (g.has_zeros) {
 #pragma GCC unroll 8

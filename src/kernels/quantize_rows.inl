@@ -36,6 +36,6 @@ inline void quantize_rows(const QuantizeRowsArgs& g) noexcept {
       }
       if (g.group != 0) g.sums[row * groups + index] = sum_of_lanes(sum);
     }
-    for (; k % 8 != 0; ++k) q[k] = 0;
+    for (; k < g.ldq; ++k) q[k] = 0;
   }
 }

@@ -84,7 +84,8 @@ Result<Linear> make_linear(MatrixView<const float> w, const Scheme& scheme, cons
 /// The kernel that Linear::multiply calls.
 const kernels::Op& op_of(const Linear& layer) {
   using kernels::WeightLayout;
-  constexpr std::array kLayoutsInOrder{WeightLayout::f32, WeightLayout::bf16, WeightLayout::w4, WeightLayout::w8};
+  constexpr std::array kLayoutsInOrder{WeightLayout::f32, WeightLayout::bf16, WeightLayout::w8,
+                                       WeightLayout::w4,  WeightLayout::w2,   WeightLayout::w1};
   const PackedWeight* packed = layer.packed();
   const WeightLayout layout =
       packed != nullptr ? kLayoutsInOrder[static_cast<std::size_t>(packed->layout)] : WeightLayout::f32;

@@ -21,7 +21,9 @@
 #include "kernels/ops.hpp"
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/numeric/formats.hpp"
+#include "kvant/quant/choose.hpp"
 #include "kvant/quant/grid.hpp"
+#include "kvant/quant/scheme.hpp"
 
 namespace kvant::test {
 namespace {
@@ -45,16 +47,22 @@ Packing packing_of(WeightLayout layout) {
       return Packing::w4;
     case WeightLayout::w8:
       return Packing::w8;
+    case WeightLayout::w2:
+      return Packing::w2;
+    case WeightLayout::w1:
+      return Packing::w1;
     default:
       return Packing::f32;
   }
 }
 
-/// Groups to try for k inputs: multiples of 8, and the whole row; layouts without groups have one entry.
+/// Groups to try for k inputs: multiples of the layout's step, and the whole row; layouts without groups have one
+/// entry.
 std::vector<std::size_t> groups_of(Packing packing, std::size_t k) {
   if (packing == Packing::f32 || packing == Packing::bf16) return {0};
   std::vector<std::size_t> groups{8, 32, 64, 128};
-  std::erase_if(groups, [k](std::size_t g) { return g >= k; });
+  const std::size_t step = packing == Packing::w1 ? 32 : packing == Packing::w2 ? 16 : 8;
+  std::erase_if(groups, [&](std::size_t g) { return g >= k || g % step != 0; });
   groups.push_back(std::max<std::size_t>(k, 1));
   return groups;
 }
@@ -207,7 +215,8 @@ struct QuantizedRows {
 
 QuantizedRows quantize(const Kernels& tier, const std::vector<float>& x, std::size_t k, std::size_t group, Edge edge) {
   const std::size_t rows = x.size() / k;
-  const std::size_t ldq = (k + 7) / 8 * 8;
+  const std::size_t ldq =
+      (k + kernels::kActivationPadding - 1) / kernels::kActivationPadding * kernels::kActivationPadding;
   const std::size_t groups = group != 0 ? (k + group - 1) / group : 0;
   const GuardedBuffer<float> input(x, edge);
   const GuardedBuffer<std::int8_t> q(rows * ldq, edge);
@@ -304,12 +313,47 @@ struct KernelFormat {
   }
 };
 
-std::vector<std::uint8_t> encode(const Kernels& tier, EncodeSlot slot, const KernelFormat& format,
-                                 const std::vector<float>& x, float scale, std::int32_t zero, Edge edge) {
-  const GuardedBuffer<float> input(x, edge);
-  const GuardedBuffer<std::uint8_t> codes(x.size(), edge);
-  (tier.*slot)({&format.args, input.data(), x.size(), scale, zero, codes.data()});
-  return {codes.span().begin(), codes.span().end()};
+/// Scales and zero points of the groups of n elements, against a guard page.
+struct GuardedScales {
+  GuardedBuffer<float> stored;
+  GuardedBuffer<std::int16_t> zeros;
+  kernels::GroupScales args;
+
+  GuardedScales(const std::vector<float>& s, const std::vector<std::int16_t>& z, std::size_t group, kernels::ScaleOp op,
+                Edge edge)
+      : stored(s, edge), zeros(z, edge), args{stored.data(), z.empty() ? nullptr : zeros.data(),           group, op,
+                                              0.37f,         op == kernels::ScaleOp::affine ? 0.01f : 0.0f} {}
+};
+
+struct ScaleCase {
+  std::size_t n, group;
+  kernels::ScaleOp op;
+  std::vector<float> stored;
+  std::vector<std::int16_t> zeros;
+};
+
+/// One group of every kind of scale, and runs of groups whose scales follow from what is stored in each way.
+std::vector<ScaleCase> scale_cases(const FormatInfo& format) {
+  constexpr std::array kScales{1.0f, 0.37f, -0.25f, 0.0f, 1e-40f, 1e30f, 0x1p-127f, 3e38f};
+  std::vector<ScaleCase> cases;
+  std::mt19937_64 rng(7);
+  const auto add = [&](std::size_t n, std::size_t group, kernels::ScaleOp op, std::vector<float> stored) {
+    std::vector<std::int16_t> zeros;
+    for (std::size_t i = 0; cases.size() % 2 == 1 && i < stored.size(); ++i)
+      zeros.push_back(static_cast<std::int16_t>(format.low + static_cast<std::int32_t>(rng() % 4)));
+    cases.push_back({n, group, op, std::move(stored), std::move(zeros)});
+  };
+  add(0, 16, kernels::ScaleOp::product, {});
+  for (const std::size_t n : kLengths)
+    for (const float scale : kScales) add(n, n, kernels::ScaleOp::product, {scale / 0.37f});
+  for (const std::size_t group : {std::size_t{1}, std::size_t{7}, std::size_t{16}, std::size_t{32}, std::size_t{100}})
+    for (const kernels::ScaleOp op : {kernels::ScaleOp::product, kernels::ScaleOp::quotient, kernels::ScaleOp::affine})
+      for (const std::size_t n : {std::size_t{5}, std::size_t{96}, std::size_t{555}}) {
+        std::vector<float> stored = random_vector((n + group - 1) / group, n + group);
+        stored[rng() % stored.size()] = kScales[rng() % kScales.size()];
+        add(n, group, op, std::move(stored));
+      }
+  return cases;
 }
 
 void check(const Op& op, EncodeSlot slot, const Kernels& tier) {
@@ -317,21 +361,31 @@ void check(const Op& op, EncodeSlot slot, const Kernels& tier) {
   constexpr std::array kSpecials{0.0f,    -0.0f,    kInf,   -kInf,  std::numeric_limits<float>::quiet_NaN(),
                                  3.4e38f, -3.4e38f, 1e-38f, 1e-45f, 0.5f,
                                  -1.5f};
-  constexpr std::array kScales{1.0f, 0.37f, -0.25f, 0.0f, 1e-40f, 1e30f};
   for (const FormatId id : formats_of(op)) {
     const KernelFormat format(id);
     std::uint64_t seed = 0;
-    for (const std::size_t n : kLengths)
-      for (const float scale : kScales) {
-        std::vector<float> x = random_vector(n, ++seed);
-        for (std::size_t i = 0; i < n; ++i) x[i] = i % 3 == 0 ? std::round(x[i] * 8) / 2 * scale : x[i] * 5 * scale;
-        for (std::size_t i = seed % 5; i < n; i += 5) x[i] = kSpecials[(i + seed) % kSpecials.size()];
-        const std::int32_t zero = format.args.low + static_cast<std::int32_t>(seed % 3);
-        const auto expected = encode(generic(), slot, format, x, scale, zero, Edge::end);
-        for (const Edge edge : {Edge::start, Edge::end})
-          ASSERT_EQ(encode(tier, slot, format, x, scale, zero, edge), expected)
-              << format_info(id).name << " n=" << n << " scale=" << scale << " zero=" << zero;
+    for (const ScaleCase& c : scale_cases(format_info(id))) {
+      if (!std::ranges::all_of(c.stored, [](float s) { return std::isfinite(s / 0.37f); }))
+        continue;  // not encoded with
+      std::vector<float> x = random_vector(c.n, ++seed);
+      for (std::size_t i = 0; i < c.n; ++i) {
+        const float scale = c.stored[i / c.group] * 0.37f;
+        x[i] = i % 3 == 0 ? std::round(x[i] * 8) / 2 * scale : x[i] * 5 * scale;
       }
+      for (std::size_t i = seed % 5; i < c.n && seed % 4 != 0; i += 5) x[i] = kSpecials[(i + seed) % kSpecials.size()];
+      const auto encode = [&](const Kernels& table, Edge edge) {
+        const GuardedScales scales(c.stored, c.zeros, c.group, c.op, edge);
+        const GuardedBuffer<float> input(x, edge);
+        const GuardedBuffer<std::uint8_t> codes(c.n, edge);
+        (table.*slot)({&format.args, input.data(), c.n, scales.args, codes.data()});
+        return std::vector<std::uint8_t>{codes.span().begin(), codes.span().end()};
+      };
+      const std::vector<std::uint8_t> expected = encode(generic(), Edge::end);
+      for (const Edge edge : {Edge::start, Edge::end})
+        ASSERT_EQ(encode(tier, edge), expected)
+            << format_info(id).name << " n=" << c.n << " group=" << c.group << " op=" << static_cast<int>(c.op)
+            << " first scale " << (c.stored.empty() ? 0.0f : c.stored[0]) << " seed " << seed;
+    }
   }
 }
 
@@ -385,25 +439,84 @@ void check(const Op&, DecodeSlot slot, const Kernels& tier) {
     if (f.bits > 8) continue;
     const KernelFormat format(*format_from_name(f.name));
     std::uint64_t seed = 0;
-    for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{15}, std::size_t{16},
-                                std::size_t{17}, std::size_t{63}, std::size_t{100}, std::size_t{256}, std::size_t{300}})
-      for (const float scale : {1.0f, 0.37f, -0.25f, 0.0f, 0x1p-127f, 3e38f}) {
-        std::vector<std::uint8_t> codes(n);
-        for (std::size_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>((i + seed * 37) % (1u << f.bits));
-        const auto zero = static_cast<std::int32_t>(++seed % 3 * 3);
-        std::array<std::vector<float>, 3> results;
-        for (std::size_t i = 0; i < results.size(); ++i) {
-          const Edge edge = i == 2 ? Edge::start : Edge::end;
-          const GuardedBuffer<std::uint8_t> input(codes, edge);
-          const GuardedBuffer<float> out(n, edge);
-          ((i == 0 ? generic() : tier).*slot)({&format.args, input.data(), n, scale, zero, out.data()});
-          results[i].assign(out.span().begin(), out.span().end());
-        }
-        for (std::size_t i = 1; i < results.size(); ++i)
-          ASSERT_EQ(first_difference(results[i].data(), results[0].data(), n), -1)
-              << f.name << " n=" << n << " scale=" << scale << " zero=" << zero;
-      }
+    for (const ScaleCase& c : scale_cases(f)) {
+      std::vector<std::uint8_t> codes(c.n);
+      ++seed;
+      for (std::size_t i = 0; i < c.n; ++i) codes[i] = static_cast<std::uint8_t>((i + seed * 37) % (1u << f.bits));
+      const auto decode = [&](const Kernels& table, Edge edge) {
+        const GuardedScales scales(c.stored, c.zeros, c.group, c.op, edge);
+        const GuardedBuffer<std::uint8_t> input(codes, edge);
+        const GuardedBuffer<float> out(c.n, edge);
+        (table.*slot)({&format.args, input.data(), c.n, scales.args, out.data()});
+        return std::vector<float>{out.span().begin(), out.span().end()};
+      };
+      const std::vector<float> expected = decode(generic(), Edge::end);
+      for (const Edge edge : {Edge::start, Edge::end})
+        ASSERT_EQ(first_difference(decode(tier, edge).data(), expected.data(), c.n), -1)
+            << f.name << " n=" << c.n << " group=" << c.group << " op=" << static_cast<int>(c.op);
+    }
   }
+}
+
+void check(const Op&, decltype(&Kernels::range_f32) slot, const Kernels& tier) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  const auto range = [&](const Kernels& table, const std::vector<float>& x, Edge edge) {
+    const GuardedBuffer<float> input(x, edge);
+    kernels::RangeArgs args{input.data(), x.size(), 55, 55};
+    (table.*slot)(args);
+    return std::array{std::bit_cast<std::uint32_t>(args.low), std::bit_cast<std::uint32_t>(args.high)};
+  };
+  for (const std::size_t n : kLengths)
+    for (std::uint64_t seed = 0; seed < 40; ++seed) {
+      std::vector<float> x = random_vector(n, seed);
+      for (float& v : x) v = seed % 4 == 1 ? std::fabs(v) : seed % 4 == 2 ? -std::fabs(v) : seed % 4 == 3 ? -0.0f : v;
+      for (const float special : {kInf, -kInf, kNaN, -kNaN, 3.4e38f, 1e-45f}) x[(seed * 7 + n) % n] = special;
+      const auto expected = range(generic(), x, Edge::end);
+      for (const Edge edge : {Edge::start, Edge::end}) ASSERT_EQ(range(tier, x, edge), expected) << n << ' ' << seed;
+    }
+  ASSERT_EQ(range(tier, {}, Edge::end), range(generic(), {}, Edge::end));
+}
+
+/// A plain scale is what choose_plain() says, group by group, wherever the kernel does not decline.
+void check(const Op&, decltype(&Kernels::plain_scales), const Kernels& tier) {
+  std::size_t done = 0;
+  std::size_t declined = 0;
+  for (const char* name : {"int8-channel", "int4-g128", "int4-g32", "nf4-g64", "fp8_e4m3fn-g32", "mxfp4",
+                           "mxfp8_e4m3fn", "mxint8", "nvfp4"})
+    for (const PowerRule rule : {PowerRule::floor, PowerRule::up, PowerRule::nearest, PowerRule::ct})
+      for (const float size : {1.0f, 1e-3f, 1e-30f, 1e6f, 0.0f, 1e-42f, 1e38f})
+        for (const std::size_t n : {std::size_t{1}, std::size_t{31}, std::size_t{100}, std::size_t{1000}}) {
+          Scheme scheme = *parse_scheme(name);
+          if (scheme.scale_type == format_id<fp16> && n % 10 == 0) scheme.scale_type = format_id<bf16>;
+          Grid grid(scheme, tier);
+          if (scheme.nesting == ScaleNesting::per_tensor) grid = grid.under(n % 2 == 0 ? 0.37f : 2688.0f, n % 2 == 0);
+          const std::size_t group = scheme.granularity.block_cols(n);
+          std::vector<float> x = random_vector(n, n + done);
+          for (std::size_t i = 0; i < n; ++i) {
+            x[i] *= size;
+            if (i % 7 == 0) x[i] = std::exp2(std::round(std::log2(std::fabs(x[i])))) * (i % 2 == 0 ? 1.75f : 1.5f);
+            if (i / group % 5 == 4) x[i] = 0.0f;
+          }
+          if ((done + declined) % 31 == 30) x[n / 2] = std::numeric_limits<float>::quiet_NaN();
+          const GuardedBuffer<float> input(x, Edge::end);
+          const GuardedBuffer<float> stored((n + group - 1) / group, Edge::end);
+          if (!choose_plain_scales(grid, input.span(), group, rule, stored.span())) {
+            ++declined;
+            continue;
+          }
+          ++done;
+          for (std::size_t g = 0; g < stored.span().size(); ++g) {
+            const std::size_t first = g * group;
+            const GroupParameters p = choose_plain(grid, input.span().subspan(first, std::min(group, n - first)), rule);
+            ASSERT_TRUE(same_bits(stored.span()[g], p.stored))
+                << name << " n=" << n << " size=" << size << " rule=" << static_cast<int>(rule) << " group " << g
+                << ": " << stored.span()[g] << ", not " << p.stored;
+            ASSERT_FALSE(p.clamped);
+          }
+        }
+  EXPECT_GT(done, 200u);
+  EXPECT_GT(declined, 20u);
 }
 
 void check(const Op&, NarrowSlot slot, const Kernels& tier) {

@@ -15,7 +15,7 @@
 
 namespace kvant::test {
 
-/// Activations [m, k] with rows of exactly `lda` elements, zero from k on.
+/// Activations [m, k] with rows of exactly `lda` elements, zero from k on: as few as the layouts' steps allow.
 struct PlainActivations {
   std::size_t m, k, lda;
   std::vector<float> f32;
@@ -28,7 +28,10 @@ struct PlainActivations {
 inline PlainActivations random_activations(std::size_t m, std::size_t k, std::size_t group, std::uint64_t seed) {
   std::mt19937_64 rng(seed);
   std::normal_distribution<float> normal;
-  PlainActivations a{m, k, (k + 7) / 8 * 8, {}, {}, {}, {}, {}};
+  PlainActivations a{
+      m,  k,  (k + kernels::kActivationPadding - 1) / kernels::kActivationPadding * kernels::kActivationPadding,
+      {}, {}, {},
+      {}, {}};
   const std::size_t groups = group != 0 ? (k + group - 1) / group : 0;
   a.f32.assign(m * a.lda, 0.0f);
   a.s8.assign(m * a.lda, 0);
@@ -73,6 +76,7 @@ struct GemmProblem {
     args.scales_f32 = w.scales_f32;
     args.has_zeros = w.has_zeros;
     args.zero = w.zero;
+    args.code_step = w.code_step;
     args.levels = levels.data();
     args.m = a.m;
     args.a_f32 = a_f32.data();

@@ -23,10 +23,10 @@ constexpr double kUnit = 0x1p-24;  // half the distance from 1 to the next float
 
 std::vector<WeightShape> shapes(Packing packing) {
   std::vector<WeightShape> all;
-  const bool grouped = packing == Packing::w4 || packing == Packing::w8;
+  const bool grouped = packing != Packing::f32 && packing != Packing::bf16;
   for (const std::size_t n : {std::size_t{1}, std::size_t{33}, std::size_t{70}})
     for (const std::size_t k : {std::size_t{1}, std::size_t{9}, std::size_t{64}, std::size_t{172}})
-      for (const std::size_t group : {std::size_t{8}, std::size_t{32}, k})
+      for (const std::size_t group : {std::size_t{32}, std::size_t{64}, k})
         for (const bool scales_f32 : {false, true})
           for (const bool has_zeros : {false, true})
             if (grouped ? group <= k : group == k && !scales_f32 && !has_zeros)
@@ -94,8 +94,13 @@ TEST(Generic, MultipliesFloatWeights) { expect_float_product(Packing::f32, &gene
 TEST(Generic, MultipliesBfloat16Weights) { expect_float_product(Packing::bf16, &generic::gemm_bf16_f32); }
 TEST(Generic, MultipliesByteCodes) { expect_float_product(Packing::w8, &generic::gemm_w8_f32); }
 TEST(Generic, MultipliesNibbleCodes) { expect_float_product(Packing::w4, &generic::gemm_w4_f32); }
+TEST(Generic, MultipliesCodesOfTwoBits) { expect_float_product(Packing::w2, &generic::gemm_w2_f32); }
+TEST(Generic, MultipliesCodesOfOneBit) { expect_float_product(Packing::w1, &generic::gemm_w1_f32); }
 TEST(Generic, MultipliesByteCodesByIntegers) { expect_integer_product(Packing::w8, &generic::gemm_w8_s8); }
 TEST(Generic, MultipliesNibbleCodesByIntegers) { expect_integer_product(Packing::w4, &generic::gemm_w4_s8); }
+
+TEST(Generic, MultipliesCodesOfTwoBitsByIntegers) { expect_integer_product(Packing::w2, &generic::gemm_w2_s8); }
+TEST(Generic, MultipliesCodesOfOneBitByIntegers) { expect_integer_product(Packing::w1, &generic::gemm_w1_s8); }
 
 TEST(Generic, AddsNothingOverNoInputs) {
   const PlainWeights w = random_weights({Packing::w4, 5, 0, 8, false, false}, 1);
@@ -107,7 +112,7 @@ TEST(Generic, AddsNothingOverNoInputs) {
 }
 
 TEST(Generic, GathersTheValuesThatTheWeightsStandFor) {
-  for (const Packing packing : {Packing::f32, Packing::bf16, Packing::w4, Packing::w8})
+  for (const Packing packing : {Packing::f32, Packing::bf16, Packing::w8, Packing::w4, Packing::w2, Packing::w1})
     for (const WeightShape& shape : shapes(packing)) {
       const PlainWeights w = random_weights(shape, 7);
       const GemmProblem problem(w, random_activations(1, shape.k, shape.group, 7), {}, Edge::end);
@@ -119,6 +124,8 @@ TEST(Generic, GathersTheValuesThatTheWeightsStandFor) {
       const auto gather = packing == Packing::f32    ? &generic::gather_f32
                           : packing == Packing::bf16 ? &generic::gather_bf16
                           : packing == Packing::w4   ? &generic::gather_w4
+                          : packing == Packing::w2   ? &generic::gather_w2
+                          : packing == Packing::w1   ? &generic::gather_w1
                                                      : &generic::gather_w8;
       gather(args);
       for (std::size_t i = 0; i < 2; ++i)

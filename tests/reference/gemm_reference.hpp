@@ -3,6 +3,7 @@
 // kernels.hpp, and products in double precision. Shares no code with include/ or src/.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -14,7 +15,7 @@
 
 namespace kvant::test {
 
-enum class Packing { f32, bf16, w4, w8 };
+enum class Packing { f32, bf16, w8, w4, w2, w1 };
 
 /// A weight matrix [n, k] before packing. `values` hold f32 and bf16 weights; codes, scales and zero points the others.
 struct PlainWeights {
@@ -22,7 +23,8 @@ struct PlainWeights {
   std::size_t n = 0, k = 0, group = 0;
   bool scales_f32 = false, has_zeros = false;
   std::int32_t zero = 0;
-  std::array<float, 16> levels{};
+  std::int32_t code_step = 1;        // for the int8 kernels: a weight is (code_step * code - zero) * scale
+  std::array<float, 16> levels{};    // of each code, again and again
   std::vector<float> values;         // [n, k]
   std::vector<std::uint8_t> codes;   // [n, k]
   std::vector<float> scales;         // [n, groups], exactly representable in their storage type
@@ -30,14 +32,20 @@ struct PlainWeights {
   std::vector<std::uint8_t> zeros;   // [n, groups]
 
   [[nodiscard]] std::size_t groups() const { return group == 0 ? 0 : (k + group - 1) / group; }
-  [[nodiscard]] bool grouped() const { return packing == Packing::w4 || packing == Packing::w8; }
+  [[nodiscard]] bool grouped() const { return packing != Packing::f32 && packing != Packing::bf16; }
+  [[nodiscard]] std::size_t bits() const {
+    return packing == Packing::w8 ? 8 : packing == Packing::w4 ? 4 : packing == Packing::w2 ? 2 : 1;
+  }
+  // A step: so many inputs, in so many bytes.
+  [[nodiscard]] std::size_t step() const { return 32 / bits(); }
+  [[nodiscard]] std::size_t step_bytes() const { return packing == Packing::w8 ? 256 : 128; }
   [[nodiscard]] std::size_t columns() const { return packing == Packing::w8 ? 64 : 32; }
   [[nodiscard]] std::size_t panels() const { return (n + columns() - 1) / columns(); }
 
   /// What the code means, before its scale and varying zero point.
   [[nodiscard]] double level(std::size_t row, std::size_t col) const {
     const unsigned code = codes[row * k + col];
-    return packing == Packing::w4 ? double{levels[code]} : static_cast<double>(code) - zero;
+    return packing == Packing::w8 ? static_cast<double>(code) - zero : double{levels[code]};
   }
   /// The weight's value; `exact_zero`: codes minus zero points, as the integer kernels see them.
   [[nodiscard]] double value(std::size_t row, std::size_t col) const {
@@ -46,10 +54,10 @@ struct PlainWeights {
     const double shift = has_zeros ? static_cast<double>(zeros[at]) - zero : 0.0;
     return (level(row, col) - shift) * scales[at];
   }
-  /// The weight as the int8 kernels see it: (code - zero point) * scale, whatever `levels` says.
+  /// The weight as the int8 kernels see it: (code_step * code - zero point) * scale, whatever `levels` says.
   [[nodiscard]] double integer_value(std::size_t row, std::size_t col) const {
     const std::size_t at = row * groups() + col / group;
-    return (codes[row * k + col] - (has_zeros ? int{zeros[at]} : zero)) * double{scales[at]};
+    return (code_step * codes[row * k + col] - (has_zeros ? int{zeros[at]} : zero)) * double{scales[at]};
   }
 };
 
@@ -87,8 +95,14 @@ inline PlainWeights random_weights(const WeightShape& s, std::uint64_t seed) {
   w.group = s.group;
   w.scales_f32 = s.scales_f32;
   w.has_zeros = s.has_zeros;
-  w.zero = w.packing == Packing::w8 ? 128 : 8;
-  for (std::size_t i = 0; i < 16; ++i) w.levels[i] = s.has_zeros ? static_cast<float>(i) - 8.0f : normal(rng);
+  w.zero = 1 << (w.bits() - 1);
+  for (std::size_t i = 0; i < 16; ++i) {
+    const std::size_t code = i % (std::size_t{1} << std::min<std::size_t>(w.bits(), 4));
+    w.levels[i] = code < i      ? w.levels[code]
+                  : s.has_zeros ? static_cast<float>(i) - static_cast<float>(w.zero)
+                                : normal(rng);
+  }
+  if (w.bits() < 4 && !s.has_zeros && seed % 2 == 0) w.code_step = 2;
   if (!w.grouped()) {
     for (std::size_t i = 0; i < w.n * w.k; ++i) {
       const float x = normal(rng);
@@ -96,7 +110,7 @@ inline PlainWeights random_weights(const WeightShape& s, std::uint64_t seed) {
     }
     return w;
   }
-  const unsigned most = w.packing == Packing::w8 ? 255 : 15;
+  const unsigned most = (1u << w.bits()) - 1;
   for (std::size_t i = 0; i < w.n * w.k; ++i) w.codes.push_back(static_cast<std::uint8_t>(rng() % (most + 1)));
   for (std::size_t i = 0; i < w.n * w.groups(); ++i) {
     const auto half = static_cast<std::uint16_t>((rng() % 2) << 15 | (5 + rng() % 12) << 10 | rng() % 1024);
@@ -111,12 +125,11 @@ inline PlainWeights random_weights(const WeightShape& s, std::uint64_t seed) {
 inline std::size_t panel_bytes(const PlainWeights& w) {
   if (w.packing == Packing::f32) return w.k * 32 * 4;
   if (w.packing == Packing::bf16) return (w.k + 1) / 2 * 32 * 2 * 2;
-  const std::size_t step = w.packing == Packing::w8 ? 4 : 8;
-  const std::size_t step_bytes = w.packing == Packing::w8 ? 256 : 128;
   std::size_t bytes = 0;
   for (std::size_t first = 0; first < w.k; first += w.group) {
     const std::size_t count = std::min(w.group, w.k - first);
-    bytes += (count + step - 1) / step * step_bytes + w.columns() * (w.scales_f32 ? 4 : 2) + (w.has_zeros ? 64 : 0);
+    bytes += (count + w.step() - 1) / w.step() * w.step_bytes() + w.columns() * (w.scales_f32 ? 4 : 2) +
+             (w.has_zeros ? 64 : 0);
   }
   return bytes;
 }
@@ -125,7 +138,7 @@ namespace detail {
 
 inline void pack_grouped_panel(const PlainWeights& w, std::size_t panel, unsigned char* out) {
   const bool w8 = w.packing == Packing::w8;
-  const std::size_t step = w8 ? 4 : 8;
+  const std::size_t step = w.step();
   for (std::size_t group = 0; group < w.groups(); ++group) {
     const std::size_t first = group * w.group;
     const std::size_t count = std::min(w.group, w.k - first);
@@ -134,17 +147,17 @@ inline void pack_grouped_panel(const PlainWeights& w, std::size_t panel, unsigne
       const std::size_t row = panel * w.columns() + c;
       for (std::size_t j = 0; j < steps * step; ++j) {
         // Whatever stands in the padding meets activations that are zero.
-        const unsigned code = row >= w.n ? 0u : j < count ? w.codes[row * w.k + first + j] : (w8 ? 77u : 13u);
+        const unsigned code = row >= w.n ? 0u : j < count ? w.codes[row * w.k + first + j] : 77u % (1u << w.bits());
         const std::size_t s = j / step, i = j % step;
         if (w8) {
           out[s * 256 + c * 4 + i] = static_cast<unsigned char>(code);
         } else {
           unsigned char& byte = out[s * 128 + c / 16 * 64 + c % 16 * 4 + i % 4];
-          byte = static_cast<unsigned char>(byte | (i < 4 ? code : code << 4));
+          byte = static_cast<unsigned char>(byte | code << (i / 4 * w.bits()));
         }
       }
     }
-    out += steps * (w8 ? 256 : 128);
+    out += steps * w.step_bytes();
     for (std::size_t c = 0; c < w.columns(); ++c) {
       const std::size_t row = panel * w.columns() + c;
       if (row >= w.n) continue;

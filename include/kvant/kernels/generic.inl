@@ -2,7 +2,7 @@
 // The definition of every kernel, written for readers. Included inside a namespace: by generic.hpp for header-only use,
 // and by the compiled library inside an unnamed one, so that a consumer's compiler flags never reach its copy.
 
-// ---- reading packed weights --------------------------------------------------------------------------------------
+// ---- reading packed weights ----------------------------------------------------------------------------------------
 
 inline float load_f32(const unsigned char* p) noexcept {
   float x;
@@ -47,9 +47,11 @@ inline std::int32_t group_zero(const Args& g, const Group& group, std::size_t co
   return g.has_zeros ? group.record[columns * (g.scales_f32 ? 4 : 2) + column] : g.zero;
 }
 /// Codes of input j of a group, counted from its first.
-inline unsigned w4_code(const Group& group, std::size_t j, std::size_t column) noexcept {
-  const unsigned byte = group.codes[j / 8 * 128 + column / 16 * 64 + column % 16 * 4 + j % 4];
-  return j % 8 < 4 ? byte & 15u : byte >> 4;
+template <unsigned Bits>
+inline unsigned packed_code(const Group& group, std::size_t j, std::size_t column) noexcept {
+  constexpr std::size_t kStep = 32 / Bits;
+  const unsigned byte = group.codes[j / kStep * 128 + column / 16 * 64 + column % 16 * 4 + j % 4];
+  return byte >> (j % kStep / 4 * Bits) & ((1u << Bits) - 1u);
 }
 inline unsigned w8_code(const Group& group, std::size_t j, std::size_t column) noexcept {
   return group.codes[j / 4 * 256 + column * 4 + j % 4];
@@ -117,15 +119,19 @@ inline void gemm_grouped_f32(const GemmArgs& g, std::size_t columns, std::size_t
     });
 }
 
-inline void gemm_w4_f32(const GemmArgs& g) noexcept {
-  gemm_grouped_f32(g, 32, 8, 128, w4_code, [&](unsigned code) { return g.levels[code]; });
+template <unsigned Bits>
+inline void gemm_packed_f32(const GemmArgs& g) noexcept {
+  gemm_grouped_f32(g, 32, 32 / Bits, 128, packed_code<Bits>, [&](unsigned code) { return g.levels[code]; });
 }
+inline void gemm_w4_f32(const GemmArgs& g) noexcept { gemm_packed_f32<4>(g); }
+inline void gemm_w2_f32(const GemmArgs& g) noexcept { gemm_packed_f32<2>(g); }
+inline void gemm_w1_f32(const GemmArgs& g) noexcept { gemm_packed_f32<1>(g); }
 inline void gemm_w8_f32(const GemmArgs& g) noexcept {
   gemm_grouped_f32(g, 64, 4, 256, w8_code,
                    [&](unsigned code) { return static_cast<float>(static_cast<std::int32_t>(code) - g.zero); });
 }
 
-/// Per group: the exact integer sum of (code - zero) * a; sum = fma(float of it, scale, sum).
+/// Per group: the exact integer sum of (code_step * code - zero) * a; sum = fma(float of it, scale, sum).
 /// y = fma(sum, scale of the row of a, bias).
 template <class Code>
 inline void gemm_grouped_s8(const GemmArgs& g, std::size_t columns, std::size_t step, std::size_t step_bytes,
@@ -138,6 +144,7 @@ inline void gemm_grouped_s8(const GemmArgs& g, std::size_t columns, std::size_t 
         std::int32_t part = 0;
         for (std::size_t j = 0; j < group.count; ++j)
           part += static_cast<std::int32_t>(code(group, j, c)) * g.a_s8[i * g.lda + group.first + j];
+        part *= g.code_step;
         part -= group_zero(g, group, columns, c) * g.a_sums_s32[i * groups + group.index];
         sum = std::fma(static_cast<float>(part), group_scale(g, group, c), sum);
       });
@@ -145,11 +152,12 @@ inline void gemm_grouped_s8(const GemmArgs& g, std::size_t columns, std::size_t 
     });
 }
 
-inline void gemm_w4_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 8, 128, w4_code); }
+inline void gemm_w4_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 8, 128, packed_code<4>); }
+inline void gemm_w2_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 16, 128, packed_code<2>); }
+inline void gemm_w1_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 32, 128, packed_code<1>); }
 inline void gemm_w8_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 64, 4, 256, w8_code); }
 
-// ---- rows of packed weights
-// ------------------------------------------------------------------------------------------
+// ---- rows of packed weights ----------------------------------------------------------------------------------------
 
 inline void gather_f32(const GatherArgs& g) noexcept {
   for (std::size_t i = 0; i < g.count; ++i) {
@@ -181,16 +189,19 @@ inline void gather_grouped(const GatherArgs& g, std::size_t columns, std::size_t
     });
   }
 }
-inline void gather_w4(const GatherArgs& g) noexcept {
-  gather_grouped(g, 32, 8, 128, w4_code, [&](unsigned code) { return g.levels[code]; });
+template <unsigned Bits>
+inline void gather_packed(const GatherArgs& g) noexcept {
+  gather_grouped(g, 32, 32 / Bits, 128, packed_code<Bits>, [&](unsigned code) { return g.levels[code]; });
 }
+inline void gather_w4(const GatherArgs& g) noexcept { gather_packed<4>(g); }
+inline void gather_w2(const GatherArgs& g) noexcept { gather_packed<2>(g); }
+inline void gather_w1(const GatherArgs& g) noexcept { gather_packed<1>(g); }
 inline void gather_w8(const GatherArgs& g) noexcept {
   gather_grouped(g, 64, 4, 256, w8_code,
                  [&](unsigned code) { return static_cast<float>(static_cast<std::int32_t>(code) - g.zero); });
 }
 
-// ---- activations and statistics
-// --------------------------------------------------------------------------------------
+// ---- activations and statistics ------------------------------------------------------------------------------------
 
 /// A row of zeros, or one whose largest magnitude is too small for 127 / amax to be finite, becomes zeros with scale 0.
 inline void quantize_rows_s8(const QuantizeRowsArgs& g) noexcept {
@@ -206,7 +217,7 @@ inline void quantize_rows_s8(const QuantizeRowsArgs& g) noexcept {
     g.scales[i] = usable ? divide(amax, 127.0f) : 0.0f;
     std::int8_t* q = g.q + i * g.ldq;
     for (std::size_t k = 0; k < g.k; ++k) q[k] = static_cast<std::int8_t>(to_integer(x[k] * inverse, -127, 127));
-    for (std::size_t k = g.k; k % 8 != 0; ++k) q[k] = 0;
+    for (std::size_t k = g.k; k < g.ldq; ++k) q[k] = 0;
     for (std::size_t index = 0; index < groups; ++index) {
       std::int32_t sum = 0;
       for (std::size_t k = index * g.group; k < g.k && k < (index + 1) * g.group; ++k) sum += q[k];
@@ -225,12 +236,36 @@ inline void syrk_f32(const SyrkArgs& g) noexcept {
     }
 }
 
-// ---- choosing scales and codes
-// -----------------------------------------------------------------------------------------
+// ---- choosing scales and codes -------------------------------------------------------------------------------------
 
-/// The ratio that a format encodes. Division is on bits, so the caller's rounding mode does not matter.
-inline float encode_ratio(const EncodeArgs& g, std::size_t i) noexcept {
-  return order_key(g.scale) == 0 ? 0.0f : divide(g.x[i], g.scale);
+/// Calls body(first element, their number, scale, zero point) for each group.
+template <class Body>
+inline void for_each_scale(const GroupScales& s, std::size_t n, Body body) noexcept {
+  for (std::size_t first = 0, g = 0; first < n; first += s.group, ++g) {
+    float scale = s.stored[g];
+    switch (s.op) {
+      case ScaleOp::product:
+        if (order_key(s.factor) != order_key(1.0f)) scale = scale * s.factor;  // by 1: also where subnormals count as 0
+        break;
+      case ScaleOp::quotient:
+        scale = divide(scale, s.factor);
+        break;
+      case ScaleOp::affine:
+        scale = std::fma(scale, s.factor, s.addend);
+        break;
+    }
+    body(first, n - first < s.group ? n - first : s.group, scale, s.zeros != nullptr ? s.zeros[g] : 0);
+  }
+}
+
+/// Calls body(i, ratio, zero point) for every element. Division is on bits, so the caller's rounding mode does not
+/// matter.
+template <class Body>
+inline void for_each_ratio(const EncodeArgs& g, Body body) noexcept {
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t count, float scale, std::int32_t zero) {
+    for (std::size_t i = first; i < first + count; ++i)
+      body(i, order_key(scale) == 0 ? 0.0f : divide(g.x[i], scale), zero);
+  });
 }
 /// The place of the nearest level in a codebook.
 inline std::uint32_t codebook_index(const FormatArgs& f, float x) noexcept {
@@ -247,28 +282,39 @@ inline std::uint8_t codebook_code(const FormatArgs& f, float x) noexcept {
 inline void encode_integer(const EncodeArgs& g) noexcept {
   constexpr std::int32_t kWide = 1 << 20;  // beyond any sum with a zero point
   const std::uint32_t mask = (1u << g.format->bits) - 1u;
-  for (std::size_t i = 0; i < g.n; ++i) {
-    const std::int32_t value =
-        to_integer(encode_ratio(g, i), -kWide, kWide, RoundingMode{}, g.format->fraction_bits) + g.zero;
+  for_each_ratio(g, [&](std::size_t i, float ratio, std::int32_t zero) {
+    const std::int32_t value = to_integer(ratio, -kWide, kWide, RoundingMode{}, g.format->fraction_bits) + zero;
     const std::int32_t stored = value < g.format->low ? g.format->low : value > g.format->high ? g.format->high : value;
     g.codes[i] = static_cast<std::uint8_t>(static_cast<std::uint32_t>(stored) & mask);
-  }
+  });
 }
 inline void encode_minifloat(const EncodeArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.n; ++i) g.codes[i] = g.format->encode(encode_ratio(g, i));
+  for_each_ratio(g, [&](std::size_t i, float ratio, std::int32_t) { g.codes[i] = g.format->encode(ratio); });
 }
 inline void encode_codebook(const EncodeArgs& g) noexcept {
-  const auto zero = static_cast<float>(g.zero);
-  for (std::size_t i = 0; i < g.n; ++i) {
-    const float ratio = encode_ratio(g, i);
-    g.codes[i] = codebook_code(*g.format, is_nan(ratio) ? zero : g.zero == 0 ? ratio : ratio + zero);
-  }
+  for_each_ratio(g, [&](std::size_t i, float ratio, std::int32_t zero_point) {
+    const auto zero = static_cast<float>(zero_point);
+    g.codes[i] = codebook_code(*g.format, is_nan(ratio) ? zero : zero_point == 0 ? ratio : ratio + zero);
+  });
 }
 
 inline void decode(const DecodeArgs& g) noexcept {
-  const auto zero = static_cast<float>(g.zero);
-  for (std::size_t i = 0; i < g.n; ++i) g.out[i] = g.scale * (g.format->values[g.codes[i]] - zero);
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t count, float scale, std::int32_t zero) {
+    for (std::size_t i = first; i < first + count; ++i)
+      g.out[i] = scale * (g.format->values[g.codes[i]] - static_cast<float>(zero));
+  });
 }
+
+inline void range_f32(RangeArgs& g) noexcept {
+  g.low = g.high = 0.0f;
+  for (std::size_t i = 0; i < g.n; ++i) {
+    if (!is_finite(g.x[i])) continue;
+    if (order_key(g.x[i]) < order_key(g.low)) g.low = g.x[i];
+    if (order_key(g.x[i]) > order_key(g.high)) g.high = g.x[i];
+  }
+}
+
+inline bool plain_scales(const PlainScalesArgs&) noexcept { return false; }
 
 inline void narrow_fp16(const NarrowArgs& g) noexcept {
   for (std::size_t i = 0; i < g.n; ++i) g.codes[i] = fp16::encode(g.x[i], {Rounding::nearest_even, Overflow::ieee, 0});
@@ -335,8 +381,10 @@ inline void fit_codebook(const FitArgs& g) noexcept {
   });
 }
 
-inline constexpr Kernels kTable{"generic",        &gemm_f32_f32,     &gemm_bf16_f32, &gemm_w8_f32,    &gemm_w4_f32,
-                                &gemm_w8_s8,      &gemm_w4_s8,       &gather_f32,    &gather_bf16,    &gather_w8,
-                                &gather_w4,       &quantize_rows_s8, &syrk_f32,      &encode_integer, &encode_minifloat,
-                                &encode_codebook, &decode,           &narrow_fp16,   &narrow_bf16,    &widen_fp16,
-                                &widen_bf16,      &fit_integer,      &fit_minifloat, &fit_codebook};
+inline constexpr Kernels kTable{"generic",         &gemm_f32_f32,    &gemm_bf16_f32,    &gemm_w8_f32, &gemm_w4_f32,
+                                &gemm_w2_f32,      &gemm_w1_f32,     &gemm_w8_s8,       &gemm_w4_s8,  &gemm_w2_s8,
+                                &gemm_w1_s8,       &gather_f32,      &gather_bf16,      &gather_w8,   &gather_w4,
+                                &gather_w2,        &gather_w1,       &quantize_rows_s8, &syrk_f32,    &encode_integer,
+                                &encode_minifloat, &encode_codebook, &decode,           &range_f32,   &plain_scales,
+                                &narrow_fp16,      &narrow_bf16,     &widen_fp16,       &widen_bf16,  &fit_integer,
+                                &fit_minifloat,    &fit_codebook};

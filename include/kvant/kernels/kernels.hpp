@@ -8,13 +8,14 @@
 // Weight layouts (all streams 64-byte aligned, columns = output features, missing columns zero-filled):
 //   f32.p32   panel of 32 columns: [K][32] float
 //   bf16.p32  panel of 32 columns: [K/2][32][2] bfloat16, K padded to 2 with zeros
-//   w4.p32    panel of 32 columns; per group, per step of 8 inputs, 2 x 64 bytes: [column half][16 columns][4 bytes],
-//             byte i = code of input i | code of input 4 + i << 4; after the steps of a group one record:
-//             32 scales (float16 = 64 bytes, or float32 = 128), then if `has_zeros` 32 zero points (uint8) + 32 bytes
+//   wB.p32    B = 4, 2, 1 bits; panel of 32 columns; per group, per step of 32 / B inputs, 2 x 64 bytes:
+//             [column half][16 columns][4 bytes], byte i = codes of the inputs i, 4 + i, 8 + i, … in B bits each, the
+//             first one lowest; after the steps of a group one record: 32 scales (float16 = 64 bytes, or float32 =
+//             128), then if `has_zeros` 32 zero points (uint8) + 32 bytes
 //   w8.p64    panel of 64 columns; per group, per step of 4 inputs, 256 bytes: [64 columns][4 bytes]; then one record:
 //             64 scales (128 or 256 bytes), then if `has_zeros` 64 zero points (uint8)
 // Codes are unsigned (offset binary where the format is signed), so u8 x s8 dot instructions need no sign work. A group
-// is a multiple of 8 inputs, or all of them; the last one may be short and is padded to its step.
+// is a multiple of a step's inputs, or all of them; the last one may be short and is padded to its step.
 #pragma once
 
 #include <cstddef>
@@ -22,20 +23,25 @@
 
 namespace kvant::kernels {
 
+/// Inputs that a step may have at most: rows of activations are padded with zeros to a multiple of it.
+inline constexpr std::size_t kActivationPadding = 32;
+
 /// y[m, n] = a[m, k] * W[n, k]^T + bias, for the panels [panel_begin, panel_end).
-/// Contract: rows of `a` are readable and zero from k up to the next multiple of 8.
+/// Contract: rows of `a` are readable and zero from k up to the next multiple of kActivationPadding (of 8, where no
+/// layout of fewer than 4 bits is used).
 struct GemmArgs {
   const unsigned char* weights;  ///< panel 0
   std::size_t panel_stride;      ///< bytes from one panel to the next
   std::size_t panel_begin;
   std::size_t panel_end;
-  std::size_t n;        ///< output features; columns beyond it are computed by nobody and written by nobody
-  std::size_t k;        ///< input features
-  std::size_t group;    ///< inputs per scale (w4, w8)
-  bool scales_f32;      ///< scales in the records are float32, not float16
-  bool has_zeros;       ///< the records hold zero points; otherwise every one is `zero`
-  std::int32_t zero;    ///< code that means 0 (s8 slots, and w8_f32)
-  const float* levels;  ///< w4_f32: the value of each of the 16 codes
+  std::size_t n;           ///< output features; columns beyond it are computed by nobody and written by nobody
+  std::size_t k;           ///< input features
+  std::size_t group;       ///< inputs per scale (wB)
+  bool scales_f32;         ///< scales in the records are float32, not float16
+  bool has_zeros;          ///< the records hold zero points; otherwise every one is `zero`
+  std::int32_t zero;       ///< what means 0 (s8 slots, and w8_f32): a weight is scale * (code_step * code - zero)
+  std::int32_t code_step;  ///< s8 slots: 1 or 2
+  const float* levels;     ///< f32 slots of up to 4 bits: the value of each code, again and again in all 16 places
 
   std::size_t m;
   const float* a_f32;       ///< [m, k], row stride `lda` elements
@@ -64,7 +70,7 @@ struct QuantizeRowsArgs {
   const float* x;
   std::size_t rows, k, ldx;
   std::size_t group;  ///< inputs per sum
-  std::int8_t* q;     ///< [rows, k], zero-padded to the next multiple of 8
+  std::int8_t* q;     ///< [rows, k], zero-padded to ldq
   std::size_t ldq;
   float* scales;       ///< [rows]
   std::int32_t* sums;  ///< [rows, groups]
@@ -98,26 +104,67 @@ struct FormatArgs {
   std::uint8_t (*encode)(float);  ///< minifloats: the format's definition
 };
 
+/// How a group's scale follows from the number that is stored for it, rounded once per operation.
+enum class ScaleOp : std::uint8_t {
+  product,   ///< stored * factor
+  quotient,  ///< stored / factor
+  affine,    ///< fma(stored, factor, addend)
+};
+
+/// The scales and zero points of groups that lie one after the other.
+struct GroupScales {
+  const float* stored;
+  const std::int16_t* zeros;  ///< or null: all zero
+  std::size_t group;          ///< elements of a group; the last one may be short
+  ScaleOp op;
+  float factor, addend;
+};
+
 /// codes[i] = code of x[i] / scale, the quotient rounded to float32 first. Integers: round to nearest even, then add
-/// `zero`, then saturate. Codebooks: the level nearest to the quotient plus `zero`. A scale of 0 encodes quotients of
-/// 0. NaN is what the format makes of it (integers: 0, codebooks: `zero`).
+/// the zero point, then saturate. Codebooks: the level nearest to the quotient plus the zero point. A scale of 0
+/// encodes quotients of 0; none is Inf or NaN. NaN is what the format makes of it (integers: 0, codebooks: the zero point).
 struct EncodeArgs {
   const FormatArgs* format;
   const float* x;
   std::size_t n;
-  float scale;
-  std::int32_t zero;
+  GroupScales scales;
   std::uint8_t* codes;
 };
 
-/// out[i] = scale * (value of codes[i] - zero), rounded once per operation.
+/// out[i] = scale * (value of codes[i] - zero point), rounded once per operation.
 struct DecodeArgs {
   const FormatArgs* format;
   const std::uint8_t* codes;
   std::size_t n;
-  float scale;
-  std::int32_t zero;
+  GroupScales scales;
   float* out;
+};
+
+/// The least and the largest finite number among x and 0.
+struct RangeArgs {
+  const float* x;
+  std::size_t n;
+  float low, high;  ///< results
+};
+
+/// Scales that are powers of two: see PowerRule (quant/grid.hpp).
+enum class PowerScale : std::uint8_t { none, floor, up, nearest, ct };
+
+/// The plain symmetric scale of each group, as choose_plain() chooses it (quant/choose.hpp): its largest magnitude over
+/// `unit`, rounded to the type that scales are stored in. A kernel may decline any part of the work, and the generic
+/// one declines all of it: false means that groups are to be looked at one by one, and that nothing in `stored` counts.
+struct PlainScalesArgs {
+  const float* x;
+  std::size_t n, group;
+  float unit;                  ///< what the largest magnitude becomes
+  std::int32_t unit_exponent;  ///< floor(log2(unit)), for powers of two
+  std::int32_t mantissa_bits;  ///< of the storage type, a minifloat; 23: float32
+  std::int32_t min_exponent;   ///< of its normal numbers
+  float max;                   ///< its largest number
+  float super;                 ///< stored = scale * super where `reciprocal`, else scale / super
+  bool reciprocal;
+  PowerScale power_rule;
+  float* stored;
 };
 
 /// Between float32 and 16-bit floats: rounds to nearest even, overflows to Inf; a NaN becomes the quiet one of its sign
@@ -162,18 +209,26 @@ struct Kernels {
   Gemm gemm_bf16_f32;
   Gemm gemm_w8_f32;
   Gemm gemm_w4_f32;
+  Gemm gemm_w2_f32;
+  Gemm gemm_w1_f32;
   Gemm gemm_w8_s8;
   Gemm gemm_w4_s8;
+  Gemm gemm_w2_s8;
+  Gemm gemm_w1_s8;
   Gather gather_f32;
   Gather gather_bf16;
   Gather gather_w8;
   Gather gather_w4;
+  Gather gather_w2;
+  Gather gather_w1;
   void (*quantize_rows_s8)(const QuantizeRowsArgs&) noexcept;
   void (*syrk_f32)(const SyrkArgs&) noexcept;
   void (*encode_integer)(const EncodeArgs&) noexcept;
   void (*encode_minifloat)(const EncodeArgs&) noexcept;
   void (*encode_codebook)(const EncodeArgs&) noexcept;
   void (*decode)(const DecodeArgs&) noexcept;
+  void (*range_f32)(RangeArgs&) noexcept;
+  bool (*plain_scales)(const PlainScalesArgs&) noexcept;
   void (*narrow_fp16)(const NarrowArgs&) noexcept;
   void (*narrow_bf16)(const NarrowArgs&) noexcept;
   void (*widen_fp16)(const WidenArgs&) noexcept;

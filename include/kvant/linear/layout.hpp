@@ -19,21 +19,24 @@
 namespace kvant {
 
 /// How weights lie in memory. The id of a layout never changes its meaning; a change is a new id.
-enum class Layout : std::uint8_t { f32_p32, bf16_p32, w4_p32, w8_p64 };
+enum class Layout : std::uint8_t { f32_p32, bf16_p32, w8_p64, w4_p32, w2_p32, w1_p32 };
 
 struct LayoutInfo {
   Layout layout;
   std::string_view id;
+  unsigned bits;           ///< per weight
   std::size_t columns;     ///< output features per panel
   std::size_t step;        ///< inputs per step
   std::size_t step_bytes;  ///< bytes per step of a panel
 };
 
 inline constexpr std::array kLayouts{
-    LayoutInfo{Layout::f32_p32, "f32.p32.v1", 32, 1, 128},
-    LayoutInfo{Layout::bf16_p32, "bf16.p32.v1", 32, 2, 128},
-    LayoutInfo{Layout::w4_p32, "w4.p32.v1", 32, 8, 128},
-    LayoutInfo{Layout::w8_p64, "w8.p64.v1", 64, 4, 256},
+    LayoutInfo{Layout::f32_p32, "f32.p32.v1", 32, 32, 1, 128},
+    LayoutInfo{Layout::bf16_p32, "bf16.p32.v1", 16, 32, 2, 128},
+    LayoutInfo{Layout::w8_p64, "w8.p64.v1", 8, 64, 4, 256},
+    LayoutInfo{Layout::w4_p32, "w4.p32.v1", 4, 32, 8, 128},
+    LayoutInfo{Layout::w2_p32, "w2.p32.v1", 2, 32, 16, 128},
+    LayoutInfo{Layout::w1_p32, "w1.p32.v1", 1, 32, 32, 128},
 };
 
 [[nodiscard]] constexpr const LayoutInfo& layout_info(Layout layout) noexcept {
@@ -80,8 +83,11 @@ struct PackedWeight {
   std::size_t group = 0;  ///< inputs per record of scales; k where there is one per panel
   bool scales_f32 = false;
   bool has_zeros = false;
-  std::int32_t zero = 0;                 ///< the stored code that means 0
-  std::array<float, 16> levels{};        ///< w4: the value of each stored code
+  /// A weight is scale * (code_step * code - zero), by its stored code; a code_step of 0: by `levels` only.
+  std::int32_t zero = 0;
+  std::int32_t code_step = 1;
+  /// Up to 4 bits: the value of each stored code, again and again until all places are filled. w4_f32 and its kin.
+  std::array<float, 16> levels{};
   Scheme scheme;                         ///< what it was packed from, with
   std::vector<ScaleLevel> outer_scales;  ///< the levels of scales above the finest one, and
   bool reciprocal = false;               ///< whether they divide: see QMatrix

@@ -110,7 +110,8 @@ class Linear {
         p.bytes.data(), p.panel_stride(), n_,         k_,         p.group,    p.scales_f32, p.has_zeros,
         p.zero,         p.levels.data(),  ids.data(), ids.size(), out.data(), out.stride()};
     const kernels::Kernels& table = context.kernels();
-    const std::array<kernels::Gather, 4> slots{table.gather_f32, table.gather_bf16, table.gather_w4, table.gather_w8};
+    const std::array<kernels::Gather, kLayouts.size()> slots{table.gather_f32, table.gather_bf16, table.gather_w8,
+                                                             table.gather_w4,  table.gather_w2,   table.gather_w1};
     slots[static_cast<std::size_t>(p.layout)](args);
     return {};
   }
@@ -134,13 +135,14 @@ class Linear {
   [[nodiscard]] std::size_t group() const noexcept { return packed_ && packed_->group != 0 ? packed_->group : k_; }
 
   [[nodiscard]] bool runs_on_integers() const noexcept {
-    return scheme_.activation && packed_ && scheme_.info().kind == FormatKind::integer && group() <= kMaxIntegerGroup;
+    return scheme_.activation && packed_ && packed_->code_step != 0 && layout_info(packed_->layout).bits <= 8 &&
+           group() <= kMaxIntegerGroup;
   }
 
   void prepare_activations(MatrixView<const float> x, Activations& a, kernels::GemmArgs& args,
                            const Context& context) const {
     const std::size_t m = x.rows();
-    const std::size_t padded = round_up(k_, std::size_t{8});
+    const std::size_t padded = round_up(k_, kernels::kActivationPadding);
     const std::size_t groups = k_ != 0 ? ceil_div(k_, group()) : 0;
     args.a_f32 = x.data();
     args.lda = x.stride();
@@ -160,7 +162,7 @@ class Linear {
         return;
       }
     }
-    if (scheme_.activation || k_ % 8 != 0) {
+    if (scheme_.activation || k_ % kernels::kActivationPadding != 0) {
       a.padded.resize(m * padded);
       for (std::size_t i = 0; i < m; ++i)
         for (std::size_t c = 0; c < k_; ++c)
@@ -185,13 +187,14 @@ class Linear {
     args.scales_f32 = p.scales_f32;
     args.has_zeros = p.has_zeros;
     args.zero = p.zero;
+    args.code_step = p.code_step;
     args.levels = p.levels.data();
     const kernels::Kernels& table = context.kernels();
-    const bool integer = runs_on_integers();
-    const std::array<kernels::Gemm, 4> slots{table.gemm_f32_f32, table.gemm_bf16_f32,
-                                             integer ? table.gemm_w4_s8 : table.gemm_w4_f32,
-                                             integer ? table.gemm_w8_s8 : table.gemm_w8_f32};
-    const kernels::Gemm gemm = slots[static_cast<std::size_t>(p.layout)];
+    using Slots = std::array<kernels::Gemm, kLayouts.size()>;
+    const Slots floats{table.gemm_f32_f32, table.gemm_bf16_f32, table.gemm_w8_f32,
+                       table.gemm_w4_f32,  table.gemm_w2_f32,   table.gemm_w1_f32};
+    const Slots integers{nullptr, nullptr, table.gemm_w8_s8, table.gemm_w4_s8, table.gemm_w2_s8, table.gemm_w1_s8};
+    const kernels::Gemm gemm = (runs_on_integers() ? integers : floats)[static_cast<std::size_t>(p.layout)];
     const std::size_t chunk = chunk_of(p.panels(), context);
     context.for_each(ceil_div(p.panels(), chunk), [&](std::size_t i) {
       kernels::GemmArgs part = args;

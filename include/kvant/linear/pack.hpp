@@ -18,25 +18,44 @@ namespace kvant {
 
 namespace detail {
 
-/// What is added to a code's integer value to store it unsigned; the stored byte of other formats is the code itself.
-[[nodiscard]] inline std::int32_t stored_offset(const FormatInfo& format, Layout layout) noexcept {
-  if (format.kind != FormatKind::integer || format.low >= 0) return 0;
-  return layout == Layout::w4_p32 ? 8 : 128;
+/// How a format's codes are stored in a layout: a stored code is the code of a codebook or minifloat, an integer plus
+/// `zero` otherwise; and what it means, see PackedWeight. {-1, +1} in one bit is the code itself, 2 * code - 1.
+struct CodeForm {
+  std::int32_t offset = 0;  ///< from an integer to its stored code
+  std::int32_t zero = 0;
+  std::int32_t step = 1;
+};
+[[nodiscard]] inline CodeForm code_form(FormatId id, Layout layout) noexcept {
+  const FormatInfo& format = format_info(id);
+  if (id == format_id<even2>) return {0, 0, 2};
+  if (format.kind != FormatKind::integer) return {0, 0, 0};
+  if (layout == Layout::w1_p32 && id == format_id<int1>) return {0, 1, 2};
+  const std::int32_t offset = format.low < 0 ? 1 << (layout_info(layout).bits - 1) : 0;
+  return {offset, offset, 1};
 }
-[[nodiscard]] inline std::uint8_t stored_code(const FormatInfo& format, Layout layout, std::uint8_t code) noexcept {
-  if (format.kind != FormatKind::integer) return code;
+[[nodiscard]] inline std::uint8_t stored_code(FormatId id, Layout layout, std::uint8_t code) noexcept {
+  const FormatInfo& format = format_info(id);
+  if (format.kind != FormatKind::integer || (layout == Layout::w1_p32 && id == format_id<int1>)) return code;
   const float steps = format.decode(code) / format.step();
-  return static_cast<std::uint8_t>(static_cast<std::int32_t>(steps) + stored_offset(format, layout));
+  return static_cast<std::uint8_t>(static_cast<std::int32_t>(steps) + code_form(id, layout).offset);
+}
+/// The code that is stored as `stored`.
+[[nodiscard]] inline std::uint8_t code_of(FormatId id, Layout layout, std::uint8_t stored) noexcept {
+  const FormatInfo& format = format_info(id);
+  if (format.kind != FormatKind::integer || (layout == Layout::w1_p32 && id == format_id<int1>)) return stored;
+  const std::int32_t steps = static_cast<std::int32_t>(stored) - code_form(id, layout).offset;
+  return static_cast<std::uint8_t>(format.encode(static_cast<float>(steps) * format.step()));
 }
 
-/// Address of the byte that holds column c, input j of the group at `codes`, and whether it is the high nibble.
+/// Where the code of column c, input j of a group lies: the byte from the start of the group, and the bits in it.
 struct CodeSlot {
   std::size_t byte;
-  bool high;
+  unsigned shift, mask;
 };
 [[nodiscard]] constexpr CodeSlot code_slot(Layout layout, std::size_t column, std::size_t j) noexcept {
-  if (layout == Layout::w4_p32) return {j / 8 * 128 + column / 16 * 64 + column % 16 * 4 + j % 4, j % 8 >= 4};
-  return {j / 4 * 256 + column * 4 + j % 4, false};
+  const LayoutInfo& info = layout_info(layout);
+  const auto shift = static_cast<unsigned>(j % info.step / 4 * info.bits);
+  return {j / info.step * info.step_bytes + column * 4 + j % 4, shift, (1u << info.bits) - 1u};
 }
 
 inline void store_scale(unsigned char* record, std::size_t column, bool f32, float scale) noexcept {
@@ -70,16 +89,19 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   p.outer_scales.assign(q.scales.begin() + 1, q.scales.end());
   p.reciprocal = q.reciprocal;
   p.has_zeros = !q.zero_points.empty();
-  p.zero = stored_offset(format, layout);
+  const CodeForm form = code_form(q.scheme.format, layout);
+  p.zero = form.zero;
+  p.code_step = form.step;
   const std::size_t height = q.scheme.granularity.block_rows(q.rows);
   for (std::size_t r = 0; r < q.rows && !p.scales_f32; r += height)
     for (std::size_t g = 0; g < q.scales[0].cols; ++g) {
       const float scale = q.parameters(r, g).scale * format.step();  // packed codes count steps
       p.scales_f32 = p.scales_f32 || fp16::decode(fp16::encode(scale)) != scale;
     }
-  for (std::uint32_t code = 0; layout == Layout::w4_p32 && code < (1u << format.bits); ++code) {
-    const auto byte = static_cast<std::uint8_t>(code);
-    p.levels[stored_code(format, layout, byte) & 15u] = format.decode(code);
+  const unsigned bits = layout_info(layout).bits;
+  for (std::uint32_t code = 0; bits <= 4 && code < (1u << format.bits); ++code) {
+    const unsigned stored = stored_code(q.scheme.format, layout, static_cast<std::uint8_t>(code)) & ((1u << bits) - 1u);
+    for (std::size_t i = stored; i < p.levels.size(); i += std::size_t{1} << bits) p.levels[i] = format.decode(code);
   }
   p.bytes = AlignedBytes(p.panels() * p.panel_stride());
   return p;
@@ -87,14 +109,17 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
 
 }  // namespace detail
 
-/// The layout whose kernels multiply by matrices of this scheme directly; none where rows must be decoded first: 8-bit
-/// floats, and groups that are no multiple of 8 inputs. Scales of several levels are multiplied out.
+/// The layout whose kernels multiply by matrices of this scheme directly: the narrowest one that holds its codes and
+/// whose steps fill its groups. None where rows must be decoded first: floats of more than 4 bits, and groups that are
+/// no multiple of 8 inputs. Scales of several levels are multiplied out.
 [[nodiscard]] inline std::optional<Layout> layout_for(const QMatrix& q) {
   const FormatInfo& format = q.scheme.info();
   const std::size_t group = q.scheme.granularity.block_cols(q.cols);
-  if (group % 8 != 0 && group < q.cols) return std::nullopt;
-  if (format.bits <= 4) return Layout::w4_p32;
-  if (format.kind == FormatKind::integer) return Layout::w8_p64;
+  for (const Layout layout : {Layout::w1_p32, Layout::w2_p32, Layout::w4_p32}) {
+    const LayoutInfo& info = layout_info(layout);
+    if (format.bits <= info.bits && (group % info.step == 0 || group >= q.cols)) return layout;
+  }
+  if (format.kind == FormatKind::integer && (group % 8 == 0 || group >= q.cols)) return Layout::w8_p64;
   return std::nullopt;
 }
 
@@ -106,24 +131,24 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   const FormatInfo& format = q.scheme.info();
   PackedWeight p = detail::plan_packing(q, *layout);
   const std::size_t stride = p.panel_stride();
-  const auto fill = static_cast<unsigned char>(p.zero | (*layout == Layout::w4_p32 ? p.zero << 4 : 0));
+  const FormatId id = q.scheme.format;
+  unsigned char fill = 0;  // padding means zero
+  for (unsigned shift = 0; shift < 8; shift += info.bits)
+    fill = static_cast<unsigned char>(fill | detail::code_form(id, *layout).offset << shift);
   for (std::size_t panel = 0; panel < p.panels(); ++panel)
     for (std::size_t first = 0, g = 0; first < p.k; first += p.group, ++g) {
       unsigned char* const codes = p.bytes.data() + panel * stride + p.group_offset(g);
       const std::size_t count = p.k - first < p.group ? p.k - first : p.group;
       const std::size_t code_bytes = ceil_div(count, info.step) * info.step_bytes;
-      std::memset(codes, fill, code_bytes);  // padding means zero
+      std::memset(codes, fill, code_bytes);
       unsigned char* const record = codes + code_bytes;
       for (std::size_t c = 0; c < info.columns && panel * info.columns + c < p.n; ++c) {
         const std::size_t row = panel * info.columns + c;
         for (std::size_t j = 0; j < count; ++j) {
           const auto slot = detail::code_slot(*layout, c, j);
-          const unsigned code = detail::stored_code(format, *layout, q.codes[row * q.cols + first + j]);
-          if (*layout == Layout::w8_p64)
-            codes[slot.byte] = static_cast<unsigned char>(code);
-          else
-            codes[slot.byte] = static_cast<unsigned char>(slot.high ? (codes[slot.byte] & 0x0fu) | code << 4
-                                                                    : (codes[slot.byte] & 0xf0u) | code);
+          const unsigned code = detail::stored_code(id, *layout, q.codes[row * q.cols + first + j]);
+          codes[slot.byte] = static_cast<unsigned char>((codes[slot.byte] & ~(slot.mask << slot.shift)) |
+                                                        (code & slot.mask) << slot.shift);
         }
         const GroupParameters parameters = q.parameters(row, g);
         detail::store_scale(record, c, p.scales_f32, parameters.scale * format.step());
@@ -164,9 +189,9 @@ namespace detail {
 
 }  // namespace detail
 
-/// The quantized matrix that was packed. Contract: a w4 or w8 layout.
+/// The quantized matrix that was packed. Contract: a layout of codes.
 [[nodiscard]] inline QMatrix unpack(const PackedWeight& p) {
-  expects(p.layout == Layout::w4_p32 || p.layout == Layout::w8_p64, "a quantized layout");
+  expects(layout_info(p.layout).bits <= 8, "a layout of codes");
   const LayoutInfo& info = layout_info(p.layout);
   const FormatInfo& format = p.scheme.info();
   const Granularity& granularity = p.scheme.granularity;
@@ -184,11 +209,8 @@ namespace detail {
       const std::size_t count = p.k - first < p.group ? p.k - first : p.group;
       for (std::size_t j = 0; j < count; ++j) {
         const auto slot = detail::code_slot(p.layout, c, j);
-        const unsigned byte = codes[slot.byte];
-        const unsigned stored = p.layout == Layout::w8_p64 ? byte : slot.high ? byte >> 4 : byte & 15u;
-        const auto value = static_cast<float>(static_cast<std::int32_t>(stored) - p.zero) * format.step();
-        q.codes[row * p.k + first + j] = static_cast<std::uint8_t>(
-            format.kind == FormatKind::integer ? format.encode(value, {}) : static_cast<std::uint32_t>(stored));
+        const auto stored = static_cast<std::uint8_t>(codes[slot.byte] >> slot.shift & slot.mask);
+        q.codes[row * p.k + first + j] = detail::code_of(p.scheme.format, p.layout, stored);
       }
       const unsigned char* const record = codes + ceil_div(count, info.step) * info.step_bytes;
       const std::size_t index = row / granularity.block_rows(p.n) * groups + g;

@@ -24,14 +24,10 @@ struct Extremes {
 };
 
 /// The least and the largest finite value, zero included.
-inline Extremes extremes(std::span<const float> x) noexcept {
-  Extremes e;
-  for (const float value : x) {
-    if (!is_finite(value)) continue;
-    if (order_key(value) < order_key(e.low)) e.low = value;
-    if (order_key(value) > order_key(e.high)) e.high = value;
-  }
-  return e;
+inline Extremes extremes(const Grid& grid, std::span<const float> x) noexcept {
+  kernels::RangeArgs range{x.data(), x.size(), 0.0f, 0.0f};
+  grid.table().range_f32(range);
+  return {range.low, range.high};
 }
 
 /// The element of largest magnitude, with its sign.
@@ -156,7 +152,15 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
 /// are ignored.
 [[nodiscard]] inline GroupParameters choose_plain(const Grid& grid, std::span<const float> x,
                                                   PowerRule rule = PowerRule::floor) noexcept {
-  return detail::plain_parameters(grid, detail::extremes(x), rule);
+  return detail::plain_parameters(grid, detail::extremes(grid, x), rule);
+}
+
+/// The plain scales of groups that lie one after the other, as they are stored, where the kernels can tell them all at
+/// once. False: they are to be chosen one by one, and nothing in `stored` counts.
+[[nodiscard]] inline bool choose_plain_scales(const Grid& grid, std::span<const float> x, std::size_t group,
+                                              PowerRule rule, std::span<float> stored) noexcept {
+  return grid.symmetry() == Symmetry::symmetric &&
+         grid.table().plain_scales(grid.plain_scales_args(x, group, rule, stored));
 }
 
 /// Whether a format has no more than a sign and maybe a zero, {-1, +1} or {-1, 0, +1}: then the scale of least squared

@@ -60,6 +60,34 @@ struct Band {
   bool all_finite;    ///< otherwise NaN and Inf are left out of the choice of parameters
 };
 
+inline Band band_at(MatrixView<const float> weight, const Granularity& granularity, std::size_t index) noexcept {
+  const std::size_t height = granularity.block_rows(weight.rows());
+  const std::size_t first = index * height;
+  const std::size_t rows = weight.rows() - first < height ? weight.rows() - first : height;
+  return {weight.rows(first, rows), first, index, true};
+}
+
+/// Does with NaN and Inf what is to be done; `cleaned` keeps the band's rows where they have to change.
+inline Status admit(Band& band, NonFinite policy, Matrix<float>& cleaned) {
+  const MatrixView<const float> weight = band.weight;
+  for (std::size_t r = 0; r < weight.rows(); ++r)
+    for (std::size_t c = 0; c < weight.cols(); ++c) {
+      if (is_finite(weight(r, c))) continue;
+      band.all_finite = false;
+      if (policy == NonFinite::error)
+        return fail(ErrorCode::nonfinite, std::string(is_nan(weight(r, c)) ? "NaN" : "Inf") + " at row " +
+                                              std::to_string(band.first_row + r) + ", column " + std::to_string(c) +
+                                              ", expected finite weights; --nonfinite zero or keep accepts them");
+    }
+  if (band.all_finite || policy == NonFinite::keep) return {};
+  cleaned = Matrix<float>(weight.rows(), weight.cols());
+  for (std::size_t r = 0; r < weight.rows(); ++r)
+    for (std::size_t c = 0; c < weight.cols(); ++c) cleaned(r, c) = is_finite(weight(r, c)) ? weight(r, c) : 0.0f;
+  band.weight = cleaned.view();
+  band.all_finite = true;
+  return {};
+}
+
 /// The elements of a group that its parameters are chosen from, and what they weigh: in place, or gathered.
 class GroupElements {
  public:
@@ -100,13 +128,23 @@ inline std::size_t choose_band(const Grid& grid, const Band& band, const Quantiz
                             : choose_plain(grid, elements.x, options.power_rule);
     if (q.scheme.nesting == ScaleNesting::per_tensor && options.convention == ScaleConvention::modelopt &&
         p.stored == 0.0f)
-      p = grid.with_stored(order_key(peak(extremes(elements.x))) == 0 ? 1.0f : 0x1p-9f);
+      p = grid.with_stored(order_key(peak(extremes(grid, elements.x))) == 0 ? 1.0f : 0x1p-9f);
     clamped += p.clamped ? 1 : 0;
     const std::size_t index = band.index * q.scales[0].cols + group;
     q.scales[0].values[index] = p.stored;
     if (!q.zero_points.empty()) q.zero_points[index] = static_cast<std::int16_t>(p.zero);
   }
   return clamped;
+}
+
+/// The same for plain scales of a row, at once, and only where nothing out of the ordinary is among its elements.
+inline bool choose_ordinary_band(const Grid& grid, const Band& band, const QuantizeOptions& options, QMatrix& q) {
+  if (options.search || has_signs_only(grid.format()) || q.scheme.nesting == ScaleNesting::integer ||
+      options.convention == ScaleConvention::modelopt || band.weight.rows() != 1 || q.cols == 0)
+    return false;
+  const std::size_t groups = q.scales[0].cols;
+  return choose_plain_scales(grid, band.weight.row(0), q.scheme.granularity.block_cols(q.cols), options.power_rule,
+                             std::span(q.scales[0].values).subspan(band.index * groups, groups));
 }
 
 /// Integer scales of one row, stretch by stretch.
@@ -139,14 +177,12 @@ inline std::size_t choose_integer_band(const Grid& grid, const Band& band, const
 }
 
 inline void encode_band(const Grid& grid, const Band& band, QMatrix& q) {
-  const std::size_t width = q.scheme.granularity.block_cols(q.cols);
-  for (std::size_t r = 0; r < band.weight.rows(); ++r)
-    for (std::size_t c = 0, group = 0; c < q.cols; c += width, ++group) {
-      const std::size_t n = q.cols - c < width ? q.cols - c : width;
-      const std::size_t row = band.first_row + r;
-      grid.encode(band.weight.row(r).subspan(c, n), q.parameters(row, group),
-                  std::span(q.codes).subspan(row * q.cols + c, n));
-    }
+  for (std::size_t r = 0; r < band.weight.rows(); ++r) {
+    const std::size_t row = band.first_row + r;
+    for_each_stretch(q, row, [&](std::size_t first, std::size_t n, const kernels::GroupScales& scales) {
+      grid.encode(band.weight.row(r).subspan(first, n), scales, std::span(q.codes).subspan(row * q.cols + first, n));
+    });
+  }
 }
 
 /// Scales in fp32 become int8 steps from their mean: see ScaleNesting::double_quant. A mean that is not finite is 0.
@@ -175,7 +211,7 @@ inline float matrix_scale(const Grid& grid, MatrixView<const float> weight, cons
   if (!(amax > 0.0f)) {
     Extremes all;
     for (std::size_t r = 0; r < weight.rows(); ++r) {
-      const Extremes e = extremes(weight.row(r));
+      const Extremes e = extremes(grid, weight.row(r));
       all = {order_key(e.low) < order_key(all.low) ? e.low : all.low,
              order_key(e.high) > order_key(all.high) ? e.high : all.high};
     }
@@ -186,15 +222,31 @@ inline float matrix_scale(const Grid& grid, MatrixView<const float> weight, cons
   return is_finite(scale) && order_key(scale) != 0 ? scale : 1.0f;
 }
 
-/// The first element that is not finite, if any.
-inline Status check_finite(MatrixView<const float> weight) {
-  for (std::size_t r = 0; r < weight.rows(); ++r)
-    for (std::size_t c = 0; c < weight.cols(); ++c)
-      if (!is_finite(weight(r, c)))
-        return fail(ErrorCode::nonfinite, std::string(is_nan(weight(r, c)) ? "NaN" : "Inf") + " at row " +
-                                              std::to_string(r) + ", column " + std::to_string(c) +
-                                              ", expected finite weights; --nonfinite zero or keep accepts them");
-  return {};
+/// Codes, scales and zero points of a scheme, all 0; the matrix-wide scale comes with Grid::under().
+inline QMatrix blank(std::size_t rows, std::size_t cols, const Scheme& scheme) {
+  QMatrix q{rows, cols, scheme, std::vector<std::uint8_t>(rows * cols), {}, {}, 0, false};
+  const std::size_t bands = scheme.granularity.scale_rows(rows);
+  const std::size_t groups = scheme.granularity.scale_cols(cols);
+  q.scales.push_back({finest_scale_type(scheme), bands, groups, std::vector<float>(bands * groups)});
+  if (scheme.symmetry == Symmetry::asymmetric) q.zero_points.resize(bands * groups);
+  if (scheme.nesting == ScaleNesting::integer) {
+    const std::size_t stretches = ceil_div(cols, kSuperScaleColumns);
+    q.scales.push_back({scheme.scale_type, rows, stretches, std::vector<float>(rows * stretches)});
+  }
+  return q;
+}
+
+/// Parameters of a band, and its codes unless scales change once all of them are known. How many scales were clamped.
+inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const QuantizeOptions& options, QMatrix& q) {
+  std::size_t clamped = 0;
+  Matrix<float> cleaned;
+  if (!choose_ordinary_band(grid, band, options, q)) {
+    if (const Status admitted = admit(band, options.nonfinite, cleaned); !admitted) return propagate(admitted);
+    clamped = q.scheme.nesting == ScaleNesting::integer ? choose_integer_band(grid, band, options, q)
+                                                        : choose_band(grid, band, options, q);
+  }
+  if (q.scheme.nesting != ScaleNesting::double_quant) encode_band(grid, band, q);
+  return clamped;
 }
 
 }  // namespace detail
@@ -210,61 +262,39 @@ inline Status check_finite(MatrixView<const float> weight) {
   if (!options.column_weights.empty() && options.column_weights.size() != weight.cols())
     return fail(ErrorCode::bad_shape, std::to_string(options.column_weights.size()) + " column weights, expected " +
                                           std::to_string(weight.cols()));
-  const Status finite = detail::check_finite(weight);
-  Matrix<float> cleaned;
-  if (!finite) {
-    if (options.nonfinite == NonFinite::error) return propagate(finite);
-    if (options.nonfinite == NonFinite::zero) {
-      cleaned = Matrix<float>(weight.rows(), weight.cols());
-      for (std::size_t r = 0; r < weight.rows(); ++r)
-        for (std::size_t c = 0; c < weight.cols(); ++c) cleaned(r, c) = is_finite(weight(r, c)) ? weight(r, c) : 0.0f;
-      weight = cleaned.view();
-    }
-  }
-  const Granularity& granularity = scheme.granularity;
-  QMatrix q{weight.rows(), weight.cols(), scheme, std::vector<std::uint8_t>(weight.size()), {}, {}, 0, false};
-  const std::size_t bands = granularity.scale_rows(q.rows);
-  const std::size_t groups = granularity.scale_cols(q.cols);
-  q.scales.push_back({finest_scale_type(scheme), bands, groups, std::vector<float>(bands * groups)});
-  if (scheme.symmetry == Symmetry::asymmetric) q.zero_points.resize(bands * groups);
-
+  QMatrix q = detail::blank(weight.rows(), weight.cols(), scheme);
   Grid grid(scheme, context.kernels());
-  const bool integer_scales = scheme.nesting == ScaleNesting::integer;
-  if (integer_scales) {
-    const std::size_t stretches = ceil_div(q.cols, kSuperScaleColumns);
-    q.scales.push_back({scheme.scale_type, q.rows, stretches, std::vector<float>(q.rows * stretches)});
-  }
   if (scheme.nesting == ScaleNesting::per_tensor) {
     const float super = detail::matrix_scale(grid, weight, options);
     q.reciprocal = options.convention == ScaleConvention::compressed_tensors;
     q.scales.push_back({format_id<fp32>, 1, 1, {super}});
     grid = grid.under(super, q.reciprocal);
   }
-
-  const bool all_finite = finite.has_value() || options.nonfinite == NonFinite::zero;
-  const std::size_t height = granularity.block_rows(q.rows);
-  const auto band_at = [&](std::size_t b) {
-    const std::size_t first = b * height;
-    return detail::Band{weight.rows(first, q.rows - first < height ? q.rows - first : height), first, b, all_finite};
-  };
-  const bool two_passes = scheme.nesting == ScaleNesting::double_quant;  // scales change once all of them are known
-  std::vector<std::size_t> clamped(bands);
-  context.for_each(bands, [&](std::size_t b) {
+  std::vector<std::size_t> clamped(q.scales[0].rows);
+  std::vector<Status> failed(q.scales[0].rows);
+  context.for_each(q.scales[0].rows, [&](std::size_t b) {
     const DefaultFpEnvironment standard;  // in each task: a thread has its own environment
-    const detail::Band band = band_at(b);
-    clamped[b] = integer_scales ? detail::choose_integer_band(grid, band, options, q)
-                                : detail::choose_band(grid, band, options, q);
-    if (!two_passes) detail::encode_band(grid, band, q);
+    const Result<std::size_t> done =
+        detail::quantize_band(grid, detail::band_at(weight, scheme.granularity, b), options, q);
+    if (done) {
+      clamped[b] = *done;
+    } else {
+      failed[b] = propagate(done);
+    }
   });
-  if (two_passes) {
+  for (const Status& status : failed)
+    if (!status) return propagate(status);
+  if (scheme.nesting == ScaleNesting::double_quant) {
     const DefaultFpEnvironment standard;
     detail::quantize_scales(q);
-  }
-  if (two_passes)
-    context.for_each(bands, [&](std::size_t b) {
-      const DefaultFpEnvironment standard;
-      detail::encode_band(grid, band_at(b), q);
+    context.for_each(q.scales[0].rows, [&](std::size_t b) {
+      const DefaultFpEnvironment in_task;
+      Matrix<float> cleaned;
+      detail::Band band = detail::band_at(weight, scheme.granularity, b);
+      if (options.nonfinite == NonFinite::zero && !detail::admit(band, options.nonfinite, cleaned)) return;
+      detail::encode_band(grid, band, q);
     });
+  }
   for (const std::size_t n : clamped) q.clamped_scales += n;
   return q;
 }

@@ -136,14 +136,41 @@ class Grid {
     return round_scale(detail::scale_exponent(1.0f, exponent));
   }
 
+  /// What plain_scales() is to be asked for groups of x: its results go to `stored`.
+  [[nodiscard]] kernels::PlainScalesArgs plain_scales_args(std::span<const float> x, std::size_t group, PowerRule rule,
+                                                           std::span<float> stored) const noexcept {
+    const bool is_power = scale_->kind == FormatKind::exponent;
+    constexpr std::array kRules{kernels::PowerScale::floor, kernels::PowerScale::up, kernels::PowerScale::nearest,
+                                kernels::PowerScale::ct};
+    return {x.data(),
+            x.size(),
+            group,
+            is_power ? format_->max : unit(),
+            detail::floor_log2(format_->max),
+            scale_->mantissa_bits,
+            scale_->min_exponent,
+            scale_->max,
+            super_,
+            reciprocal_,
+            is_power ? kRules[static_cast<std::size_t>(rule)] : kernels::PowerScale::none,
+            stored.data()};
+  }
+
   /// The zero point nearest to `zero` that the format's code can store.
   [[nodiscard]] std::int32_t round_zero(float zero) const noexcept {
     return to_integer(zero, format_->low, format_->high);
   }
 
+  /// One group.
   void encode(std::span<const float> x, GroupParameters p, std::span<std::uint8_t> codes) const noexcept {
+    const auto zero = static_cast<std::int16_t>(p.zero);
+    encode(x, {&p.scale, &zero, x.size() + 1, kernels::ScaleOp::product, 1.0f, 0.0f}, codes);
+  }
+  /// Groups that lie one after the other.
+  void encode(std::span<const float> x, const kernels::GroupScales& scales,
+              std::span<std::uint8_t> codes) const noexcept {
     const kernels::FormatArgs format = format_args();
-    encode_({&format, x.data(), x.size(), p.scale, p.zero, codes.data()});
+    encode_({&format, x.data(), x.size(), scales, codes.data()});
   }
 
   /// Sums that a search for scales compares, one per trial: see kernels::FitArgs.
@@ -165,8 +192,13 @@ class Grid {
     return p.scale * (values_[code] - static_cast<float>(p.zero));
   }
   void decode(std::span<const std::uint8_t> codes, GroupParameters p, std::span<float> out) const noexcept {
+    const auto zero = static_cast<std::int16_t>(p.zero);
+    decode(codes, {&p.scale, &zero, codes.size() + 1, kernels::ScaleOp::product, 1.0f, 0.0f}, out);
+  }
+  void decode(std::span<const std::uint8_t> codes, const kernels::GroupScales& scales,
+              std::span<float> out) const noexcept {
     const kernels::FormatArgs format = format_args();
-    table_->decode({&format, codes.data(), codes.size(), p.scale, p.zero, out.data()});
+    table_->decode({&format, codes.data(), codes.size(), scales, out.data()});
   }
 
   /// The format as kernels see it; its pointers are this grid's and the format's.

@@ -99,7 +99,7 @@ struct Sums {
 /// The free scale that suits a group best: least-squares refits of the trials of kGroupFactors about the one that maps
 /// its largest magnitude to the end of the codes.
 inline float own_scale(const IntegerScaleProblem& p, std::size_t g) {
-  const Extremes e = extremes(p.elements(g));
+  const Extremes e = extremes(p.grid, p.elements(g));
   const float amax = magnitude(peak(e));
   const float unit = divide(amax, (p.grid.values().back() - p.grid.values().front()) / 2);
   if (!is_finite(divide(1.0f, unit)) || unit == 0.0f) return 0.0f;
@@ -260,12 +260,12 @@ inline std::vector<float> best_supers(const IntegerScaleProblem& p, std::span<co
 inline IntegerScales plain_integer_scales(const IntegerScaleProblem& p) {
   IntegerScales out;
   const float half = (p.grid.values().back() - p.grid.values().front()) / 2;
-  const GroupParameters super =
-      p.grid.round_scale(divide(divide(magnitude(peak(extremes(p.x))), half), static_cast<float>(p.rule.max_scale)));
+  const GroupParameters super = p.grid.round_scale(
+      divide(divide(magnitude(peak(extremes(p.grid, p.x))), half), static_cast<float>(p.rule.max_scale)));
   out.super = super.scale;
   out.clamped = super.clamped;
   for (std::size_t g = 0; g < p.groups(); ++g) {
-    const float wanted = divide(divide(magnitude(peak(extremes(p.elements(g)))), half), super.scale);
+    const float wanted = divide(divide(magnitude(peak(extremes(p.grid, p.elements(g)))), half), super.scale);
     const std::int32_t s = to_integer(wanted, 1, p.rule.max_scale, {Rounding::up, Overflow::saturate, 0});
     Sums<1> sums;
     sums.scale[0] = super.scale * static_cast<float>(s);

@@ -61,37 +61,68 @@ struct QMatrix {
   }
   /// Scale and zero point of the group that element (r, group * block_cols) belongs to.
   [[nodiscard]] GroupParameters parameters(std::size_t r, std::size_t group) const {
-    const std::size_t index = r / scheme.granularity.block_rows(rows) * scales[0].cols + group;
-    const float stored = scales[0].values[index];
-    return {scale_of(r, group, index, stored), zero_points.empty() ? 0 : zero_points[index], false, stored};
+    const Stretch s = stretch(r, group);
+    const float stored = *s.scales.stored;
+    const float scale = s.scales.op == kernels::ScaleOp::product ? stored * s.scales.factor
+                        : s.scales.op == kernels::ScaleOp::quotient
+                            ? divide(stored, s.scales.factor)
+                            : std::fma(stored, s.scales.factor, s.scales.addend);
+    return {scale, s.scales.zeros != nullptr ? *s.scales.zeros : 0, false, stored};
   }
 
- private:
-  [[nodiscard]] float scale_of(std::size_t r, std::size_t group, std::size_t index, float stored) const {
+  /// The scales of row r from a group on, as kernels take them, and for how many groups they go on like that.
+  struct Stretch {
+    kernels::GroupScales scales;
+    std::size_t groups;
+  };
+  [[nodiscard]] Stretch stretch(std::size_t r, std::size_t group) const {
+    const std::size_t index = r / scheme.granularity.block_rows(rows) * scales[0].cols + group;
+    Stretch s{{&scales[0].values[index], zero_points.empty() ? nullptr : &zero_points[index],
+               scheme.granularity.block_cols(cols), kernels::ScaleOp::product, 1.0f, 0.0f},
+              scales[0].cols - group};
+    const auto limit = [&s](std::size_t groups) { s.groups = groups < s.groups ? groups : s.groups; };
     switch (scheme.nesting) {
       case ScaleNesting::none:
         break;
       case ScaleNesting::double_quant:
-        return std::fma(stored, scales[1].values[index / kScalesPerStep], scales[2].values[0]);
+        s.scales.op = kernels::ScaleOp::affine;
+        s.scales.factor = scales[1].values[index / kScalesPerStep];
+        s.scales.addend = scales[2].values[0];
+        limit(kScalesPerStep - index % kScalesPerStep);
+        break;
       case ScaleNesting::per_tensor:
-        return reciprocal ? divide(stored, scales[1].values[0]) : stored * scales[1].values[0];
+        s.scales.op = reciprocal ? kernels::ScaleOp::quotient : kernels::ScaleOp::product;
+        s.scales.factor = scales[1].values[0];
+        break;
       case ScaleNesting::integer: {
-        const std::size_t column = group * scheme.granularity.block_cols(cols);
-        return stored * scales[1].values[r * scales[1].cols + column / kSuperScaleColumns];
+        const std::size_t per_super = kSuperScaleColumns / s.scales.group;
+        s.scales.factor = scales[1].values[r * scales[1].cols + group / per_super];
+        limit(per_super - group % per_super);
+        break;
       }
     }
-    return stored;
+    return s;
   }
 };
+
+/// Calls body(first column, number of columns, their scales) for each stretch of row r.
+template <class Body>
+void for_each_stretch(const QMatrix& q, std::size_t r, Body body) {
+  const std::size_t width = q.scheme.granularity.block_cols(q.cols);
+  for (std::size_t c = 0; c < q.cols;) {
+    const QMatrix::Stretch s = q.stretch(r, c / width);
+    const std::size_t n = s.groups * width < q.cols - c ? s.groups * width : q.cols - c;
+    body(c, n, s.scales);
+    c += n;
+  }
+}
 
 /// Values of row r: `out` has as many elements as the matrix has columns.
 inline void dequantize_row(const QMatrix& q, const Grid& grid, std::size_t r, std::span<float> out) {
   expects(out.size() == q.cols && r < q.rows, "a row of the matrix");
-  const std::size_t width = q.scheme.granularity.block_cols(q.cols);
-  for (std::size_t c = 0; c < q.cols; c += width) {
-    const std::size_t n = q.cols - c < width ? q.cols - c : width;
-    grid.decode(q.row_codes(r).subspan(c, n), q.parameters(r, c / width), out.subspan(c, n));
-  }
+  for_each_stretch(q, r, [&](std::size_t first, std::size_t n, const kernels::GroupScales& scales) {
+    grid.decode(q.row_codes(r).subspan(first, n), scales, out.subspan(first, n));
+  });
 }
 
 /// Bits that a rows x cols matrix takes under `scheme`: codes, scales and zero points (at the format's width), without

@@ -46,6 +46,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/plan.cpp
        src/pipeline/rounds.cpp
        src/pipeline/run.cpp
+       src/pipeline/windows.cpp
        src/text/added_tokens.cpp
        src/text/bpe.cpp
        src/text/decoder.cpp

@@ -36,6 +36,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/bench.cpp
        src/pipeline/bench_linear.cpp
        src/pipeline/caches.cpp
+       src/pipeline/compare.cpp
        src/pipeline/dataset.cpp
        src/pipeline/evaluate.cpp
        src/pipeline/limits.cpp

@@ -65,6 +65,7 @@ endif()
 set(KVANT_CLI_SOURCES
     src/cli/bench.cpp
     src/cli/cast.cpp
+    src/cli/compare.cpp
     src/cli/console.cpp
     src/cli/decode.cpp
     src/cli/dequantize.cpp

@@ -71,6 +71,7 @@ set(KVANT_CLI_SOURCES
     src/cli/dequantize.cpp
     src/cli/doctor.cpp
     src/cli/eval.cpp
+    src/cli/gemm.cpp
     src/cli/generate.cpp
     src/cli/inspect.cpp
     src/cli/list.cpp

@@ -14,6 +14,7 @@ extern const Verb kEval;
 extern const Verb kGenerate;
 extern const Verb kCast;
 extern const Verb kDecode;
+extern const Verb kGemm;
 extern const Verb kBench;
 extern const Verb kList;
 extern const Verb kDoctor;

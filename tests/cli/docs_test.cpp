@@ -66,7 +66,7 @@ TEST(Docs, CommandsRunAsWritten) {
 
 TEST(Docs, NameEveryVerbAndOption) {
   const std::string text = page();
-  for (const char* verb : {"inspect", "quantize", "dequantize", "compare", "eval", "generate", "cast", "decode",
+  for (const char* verb : {"inspect", "quantize", "dequantize", "compare", "eval", "generate", "cast", "decode", "gemm",
                            "bench", "list", "doctor"}) {
     EXPECT_NE(text.find("### " + std::string(verb)), std::string::npos) << verb;
     const std::string help = run_kvant({verb, "-h"}).out;

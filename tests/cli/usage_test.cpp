@@ -12,8 +12,8 @@ namespace {
 
 using namespace kvant::cli::test;
 
-const std::vector<std::string> kVerbs{"inspect", "quantize", "dequantize", "compare", "eval",  "generate",
-                                      "cast",    "decode",   "bench",      "list",    "doctor"};
+const std::vector<std::string> kVerbs{"inspect", "quantize", "dequantize", "compare", "eval", "generate",
+                                      "cast",    "decode",   "gemm",       "bench",   "list", "doctor"};
 
 TEST(Help, ListsEveryVerb) {
   const Outcome run = run_kvant({"-h"});

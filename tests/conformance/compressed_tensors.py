@@ -50,7 +50,8 @@ def check_targets(scheme, model_config, tensors, quantized):
     """Engines take every linear layer for quantized that `ignore` does not name, a head without a tensor among them."""
     config = model_config["quantization_config"]
     modules = {name.removesuffix(".weight") for name in quantized}
-    floats = {n.removesuffix(".weight") for n, (_, x) in tensors.items() if n.endswith(".weight") and x.ndim == 2} - modules
+    matrices = {n.removesuffix(".weight") for n, (_, x) in tensors.items() if n.endswith(".weight") and x.ndim == 2}
+    floats = matrices - modules
     if model_config.get("tie_word_embeddings"):
         floats.add("lm_head")
     if floats != set(config["ignore"]):
@@ -64,8 +65,8 @@ def check(kvant, model, scheme, folder, original):
     own = scheme.startswith("own:")
     scheme = scheme.removeprefix("own:")
     rules = [word for rule in scheme.split(" ")[1:] for word in ("--rule", rule)]
-    report = json.loads(run(kvant, "quantize", model, "-o", folder / "q", "--scheme", scheme.split(" ")[0], *rules, "--json",
-                            "--quiet"))
+    report = json.loads(run(kvant, "quantize", model, "-o", folder / "q", "--scheme", scheme.split(" ")[0], *rules,
+                            "--json", "--quiet"))
     run(kvant, "dequantize", folder / "q", "-o", folder / "d", "--quiet")
     expected = read_tensors(folder / "d")
     check_report(scheme, report, original, expected)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# compressed_tensors.sh KVANT: compressed_tensors.py under every scheme that the convention expresses, on the embedded model
-# and, where there is test data, on one whose 172 columns fill no group and no word. Skipped (77) without numpy.
+# compressed_tensors.sh KVANT: compressed_tensors.py under every scheme that the convention expresses, on the embedded
+# model and, where there is test data, on one whose 172 columns fill no group and no word. Skipped (77) without numpy.
 set -euo pipefail
 
 here=$(dirname "$0")
@@ -18,6 +18,7 @@ float=(fp8_e4m3fn-tensor fp8_e4m3fn-channel fp8_e4m3fn-channel-scale:fp32)
   'int4-g128 .*\.v_proj\.weight=int8-channel .*\.down_proj\.weight=fp8_e4m3fn-channel .*\.o_proj\.weight=nvfp4'
 
 [[ -n ${KVANT_TEST_DATA-} ]] || exit 0
-"$python" "$here/compressed_tensors.py" "$1" "$KVANT_TEST_DATA/lm/stories260K-hf" "${pack[@]}" "${int[@]}" "${float[@]}" \
+model=$KVANT_TEST_DATA/lm/stories260K-hf
+"$python" "$here/compressed_tensors.py" "$1" "$model" "${pack[@]}" "${int[@]}" "${float[@]}" \
   int4-g4 int4-g4-asym int8-g2-asym fp8_e4m3fn-b64x4 own:int4-g128 own:fp8_e4m3fn-b128x128 own:nvfp4 own:mxfp4 \
   own:mxfp8_e4m3fn

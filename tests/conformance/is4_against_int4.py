@@ -25,8 +25,8 @@ def main():
             is4, int4 = (errors(sys.argv[1], model, s, pathlib.Path(folder)) for s in ("is4", "int4-g128"))
         lower = sum(is4[name] < int4[name] for name in int4)
         ratios = sorted(is4[name] / int4[name] for name in int4)
-        print(f"{model}: is4 has the lower error on {lower} of {len(int4)} layers, {ratios[0]:.3f} to {ratios[-1]:.3f} times"
-              " that of int4-g128")
+        print(f"{model}: is4 has the lower error on {lower} of {len(int4)} layers,"
+              f" {ratios[0]:.3f} to {ratios[-1]:.3f} times that of int4-g128")
         if not int4 or lower < 0.95 * len(int4):
             sys.exit(1)
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# minilm.sh KVANT: a BERT encoder of 36 linear layers, quantized in four ways and read by others: its reports are numpy's,
-# its values those of an independent reader, and is4 has a lower error than int4-g128. The model is what
+# minilm.sh KVANT: a BERT encoder of 36 linear layers, quantized in four ways and read by others: its reports are
+# numpy's, its values those of an independent reader, and is4 has a lower error than int4-g128. The model is what
 # scripts/get_minilm.sh leaves in the cache; skipped (77) where it is not there, or no numpy.
 set -euo pipefail
 

@@ -11,8 +11,8 @@ import json
 import numpy as np
 
 # Floats that numpy does not have are read as their bits.
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "I64": "<i8", "I32": "<i4", "I8": "i1",
-          "U8": "u1"}
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "I64": "<i8", "I32": "<i4",
+          "I8": "i1", "U8": "u1"}
 
 
 def read_tensors(folder):

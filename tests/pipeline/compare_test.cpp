@@ -150,9 +150,9 @@ TEST(CompareWeights, ListsWhatItCannotCompare) {
   EXPECT_EQ(found->only_in_b, std::vector<std::string>{"two"});
   ASSERT_EQ(found->shape_mismatch.size(), 1u);
   EXPECT_EQ(found->shape_mismatch[0].shape_b, (std::vector<std::uint64_t>{3, 2}));
-  const std::string ids = io::test::safetensors_bytes(
-      R"({"both":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"ids":{"dtype":"I64","shape":[1],"data_offsets":[8,16]}})",
-      std::string(16, '\0'));
+  const std::string ids = io::test::safetensors_bytes(R"({"both":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                                                      R"("ids":{"dtype":"I64","shape":[1],"data_offsets":[8,16]}})",
+                                                      std::string(16, '\0'));
   const auto with_ids = io::Weights::open(folder.write("ids", ids));
   ASSERT_TRUE(with_ids) << describe(with_ids.error());
   EXPECT_EQ(compare(*with_ids, *with_ids)->not_compared, std::vector<std::string>{"ids"});

@@ -36,6 +36,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/bench.cpp
        src/pipeline/bench_linear.cpp
        src/pipeline/caches.cpp
+       src/pipeline/compare.cpp
        src/pipeline/dataset.cpp
        src/pipeline/evaluate.cpp
        src/pipeline/limits.cpp
@@ -46,6 +47,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/plan.cpp
        src/pipeline/rounds.cpp
        src/pipeline/run.cpp
+       src/pipeline/windows.cpp
        src/text/added_tokens.cpp
        src/text/bpe.cpp
        src/text/decoder.cpp
@@ -63,11 +65,13 @@ endif()
 set(KVANT_CLI_SOURCES
     src/cli/bench.cpp
     src/cli/cast.cpp
+    src/cli/compare.cpp
     src/cli/console.cpp
     src/cli/decode.cpp
     src/cli/dequantize.cpp
     src/cli/doctor.cpp
     src/cli/eval.cpp
+    src/cli/gemm.cpp
     src/cli/generate.cpp
     src/cli/inspect.cpp
     src/cli/list.cpp

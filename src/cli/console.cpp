@@ -32,7 +32,10 @@ std::size_t columns_of(std::string_view utf8) {
 
 void Console::print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
-void Console::print_json(const io::Json& json) { print(io::to_text(json) + "\n"); }
+void Console::print_json(const io::Json& json) {
+  print(io::to_text(json) + "\n");
+  has_document_ = true;
+}
 
 void Console::flush() { std::fflush(stdout); }
 
@@ -48,7 +51,7 @@ void Console::warn(std::string_view text) {
 void Console::error(const Error& error) {
   const int exit_code = error_info(error.code).exit_code;
   write_stderr(error_line(error, exit_code));
-  if (options_.json) print_json(error_document(error, exit_code));
+  if (options_.json && !has_document_) print_json(error_document(error, exit_code));
 }
 
 std::string Console::error_line(const Error& error, int exit_code) const {

@@ -29,7 +29,8 @@ class Console {
   void flush();
 
   void warn(std::string_view text);
-  /// One line on stderr, and a kvant.error/1 document on stdout under --json.
+  /// One line on stderr, and a kvant.error/1 document on stdout under --json, where the result does not stand already:
+  /// stdout is one document.
   void error(const Error& error);
 
   /// What error() writes to stderr, without the end of line.
@@ -40,6 +41,7 @@ class Console {
 
  private:
   CommonOptions options_;
+  bool has_document_ = false;  ///< on stdout
 };
 
 /// A document with its "schema": `kvant.VERB/1`.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "console.hpp"
+#include "kernels/ops.hpp"
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/nn/architectures.hpp"
 #include "kvant/numeric/formats.hpp"
@@ -58,6 +59,18 @@ io::Json methods() {
   return rows;
 }
 
+io::Json ops() {
+  constexpr std::array<std::string_view, 5> kWeights{"none", "f32", "bf16", "w8", "w4"};
+  constexpr std::array<std::string_view, 3> kActivations{"none", "f32", "s8"};
+  io::Json rows = io::Json::array();
+  for (const kernels::Op& op : kernels::kOps)
+    rows.push_back(io::Json::object()
+                       .set("name", op.name)
+                       .set("weights", kWeights[static_cast<std::size_t>(op.weights)])
+                       .set("activations", kActivations[static_cast<std::size_t>(op.activations)]));
+  return rows;
+}
+
 io::Json tiers() {
   io::Json rows = io::Json::array();
   for (const kernels::Tier& t : kernels::tiers())
@@ -73,7 +86,7 @@ io::Json files() {
   constexpr std::array kFiles{
       File{"safetensors", "weights: one file, or a folder with shards and an index", true, true},
       File{"tokenizer.json", "byte-pair tokenizers of Hugging Face", true, false},
-      File{"npy", "token ids", true, false},
+      File{"npy", "arrays of numbers, token ids among them", true, true},
   };
   io::Json rows = io::Json::array();
   for (const File& f : kFiles)
@@ -102,8 +115,13 @@ struct Listing {
 };
 
 constexpr std::array kListings{
-    Listing{"formats", &formats}, Listing{"schemes", &schemes}, Listing{"methods", &methods},
-    Listing{"tiers", &tiers},     Listing{"files", &files},     Listing{"architectures", &architectures},
+    Listing{"formats", &formats},
+    Listing{"schemes", &schemes},
+    Listing{"methods", &methods},
+    Listing{"ops", &ops},
+    Listing{"tiers", &tiers},
+    Listing{"files", &files},
+    Listing{"architectures", &architectures},
     Listing{"errors", &errors},
 };
 
@@ -160,7 +178,7 @@ class List final : public Command {
 
 constinit const Verb kList{
     "list",
-    "formats|schemes|methods|tiers|files|architectures|errors",
+    "formats|schemes|methods|ops|tiers|files|architectures|errors",
     "Lists what this build knows.",
     {"kvant list formats", "kvant list errors --json"},
     [] { return std::unique_ptr<Command>(std::make_unique<List>()); },

@@ -137,8 +137,8 @@ void Options::whole(Spelling spelling, std::uint64_t& target, std::uint64_t low,
          });
 }
 
-void Options::real(Spelling spelling, double& target, double low, double high) {
-  custom(spelling, Need::optional, fmt::format("{}", target), false,
+void Options::real(Spelling spelling, double& target, double low, double high, std::string_view shown) {
+  custom(spelling, Need::optional, shown.empty() ? fmt::format("{}", target) : std::string(shown), false,
          [&target, low, high](std::string_view name, const std::string& text) -> Status {
            const auto value = parse_real(text);
            if (!value || !(*value >= low && *value <= high))

@@ -54,10 +54,10 @@ class Options {
   void path(Spelling spelling, std::filesystem::path& target, Need need = Need::optional);
   void text(Spelling spelling, std::string& target, Need need = Need::optional);
   void flag(Spelling spelling, bool& target);
-  /// A whole number from `low` to `high`. `shown` replaces the number where the help names the default.
+  /// A whole number from `low` to `high`, or any. `shown` replaces it where the help names the default.
   void whole(Spelling spelling, std::uint64_t& target, std::uint64_t low, std::uint64_t high,
              std::string_view shown = "");
-  void real(Spelling spelling, double& target, double low, double high);
+  void real(Spelling spelling, double& target, double low, double high, std::string_view shown = "");
   /// One of a few words.
   void choice(Spelling spelling, std::string& target, std::vector<std::string_view> words, Need need = Need::optional);
   /// Anything else: `set` receives the text and says what is wrong with it. Where `many`, it may be given more than

@@ -9,10 +9,12 @@ namespace kvant::cli {
 extern const Verb kInspect;
 extern const Verb kQuantize;
 extern const Verb kDequantize;
+extern const Verb kCompare;
 extern const Verb kEval;
 extern const Verb kGenerate;
 extern const Verb kCast;
 extern const Verb kDecode;
+extern const Verb kGemm;
 extern const Verb kBench;
 extern const Verb kList;
 extern const Verb kDoctor;

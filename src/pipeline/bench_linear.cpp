@@ -7,15 +7,14 @@
 #include <memory>
 #include <string_view>
 #include <utility>
-#include <variant>
 
 #include "bench_case.hpp"
 #include "caches.hpp"
-#include "kernels/ops.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/core/rng.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/quant/encode.hpp"
+#include "linear/op_of.hpp"
 #include "name_pattern.hpp"
 
 namespace kvant::pipeline {
@@ -79,22 +78,6 @@ Result<Linear> make_linear(MatrixView<const float> w, const Scheme& scheme, cons
   auto q = quantize(w, scheme, {}, context);
   if (!q) return propagate(q);
   return Linear::from({std::move(*q), {}});
-}
-
-/// The kernel that Linear::multiply calls.
-const kernels::Op& op_of(const Linear& layer) {
-  using kernels::WeightLayout;
-  constexpr std::array kLayoutsInOrder{WeightLayout::f32, WeightLayout::bf16, WeightLayout::w8,
-                                       WeightLayout::w4,  WeightLayout::w2,   WeightLayout::w1};
-  const PackedWeight* packed = layer.packed();
-  const WeightLayout layout =
-      packed != nullptr ? kLayoutsInOrder[static_cast<std::size_t>(packed->layout)] : WeightLayout::f32;
-  const bool integers = packed != nullptr && layer.scheme().activation.has_value();
-  for (const kernels::Op& op : kernels::kOps)
-    if (op.weights == layout && std::holds_alternative<kernels::Gemm kernels::Kernels::*>(op.slot) &&
-        (op.activations == kernels::Activations::s8) == integers)
-      return op;
-  return kernels::kOps[0];
 }
 
 double bytes_of(const Linear& layer) {

@@ -7,16 +7,15 @@
 #include <new>
 #include <numbers>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "kvant/nn/kv_cache.hpp"
+#include "windows.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::size_t kDefaultContext = 2048;
 constexpr std::size_t kGeneratePrompt = 8;
 
 /// -log softmax(logits)[id] in nats.
@@ -25,45 +24,6 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t id) n
   double sum = 0;
   for (const float x : logits) sum += static_cast<double>(std::exp(x - peak));
   return std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(id)] - peak);
-}
-
-/// Windows of `context` ids, or documents that begin at `id`, none longer than the model's positions.
-Result<std::vector<std::span<const std::int32_t>>> split(std::span<const std::int32_t> ids, std::size_t context,
-                                                         std::optional<std::int32_t> document_id) {
-  std::vector<std::span<const std::int32_t>> windows;
-  for (std::size_t begin = 0; begin < ids.size();) {
-    std::size_t end = std::min(ids.size(), begin + context);
-    if (document_id) {
-      const auto next = std::find(ids.begin() + static_cast<std::ptrdiff_t>(begin) + 1, ids.end(), *document_id);
-      end = static_cast<std::size_t>(next - ids.begin());
-      if (end - begin > context)
-        return fail(ErrorCode::usage, "the document at id " + std::to_string(begin) + " has " +
-                                          std::to_string(end - begin) + " ids, expected at most " +
-                                          std::to_string(context));
-    }
-    windows.push_back(ids.subspan(begin, end - begin));
-    begin = end;
-  }
-  return windows;
-}
-
-struct Score {
-  double nll = 0;  // sum over the window
-  std::size_t tokens = 0;
-};
-
-/// Standard error of the mean over windows: how far another stream of the same kind may be off.
-double standard_error(std::span<const Score> scores) {
-  std::vector<double> means;
-  for (const Score& s : scores)
-    if (s.tokens != 0) means.push_back(s.nll / static_cast<double>(s.tokens));
-  if (means.size() < 2) return 0;
-  const auto n = static_cast<double>(means.size());
-  double mean = 0;
-  for (const double m : means) mean += m / n;
-  double variance = 0;
-  for (const double m : means) variance += (m - mean) * (m - mean) / (n - 1);
-  return std::sqrt(variance / n);
 }
 
 Result<double> measure_generation(const nn::Model& model, std::span<const std::int32_t> ids, std::size_t count,
@@ -87,17 +47,14 @@ Result<double> measure_generation(const nn::Model& model, std::span<const std::i
 
 Result<Evaluation> evaluate_windows(const nn::Model& model, const Dataset& data, const EvaluateOptions& options,
                                     const Context& context, Progress& progress) {
-  const std::size_t limit = model.config().max_positions;
-  const std::size_t size = options.context != 0 ? options.context : std::min(limit, kDefaultContext);
-  if (size < 2 || size > limit)
-    return fail(ErrorCode::usage, "a context of " + std::to_string(size) + ", expected 2 … " + std::to_string(limit));
-  if (data.ids.size() < 2) return fail(ErrorCode::usage, "the data have fewer than two tokens, nothing can be scored");
-  const auto windows = split(data.ids, size, options.document_id);
+  const auto size = window_size(options.context, model.config().max_positions);
+  if (!size) return propagate(size);
+  const auto windows = split_windows(data.ids, *size, options.document_id);
   if (!windows) return propagate(windows);
-  auto cache = nn::KvCache::make(model.config(), size);
+  auto cache = nn::KvCache::make(model.config(), *size);
   if (!cache) return propagate(cache);
-  Matrix<float> logits(size, model.config().vocabulary);
-  std::vector<Score> scores(windows->size());
+  Matrix<float> logits(*size, model.config().vocabulary);
+  std::vector<WindowSum> scores(windows->size());
   double seconds = 0;
   std::size_t done = 0;
   for (std::size_t w = 0; w < windows->size(); ++w) {
@@ -109,19 +66,17 @@ Result<Evaluation> evaluate_windows(const nn::Model& model, const Dataset& data,
     seconds += std::chrono::duration<double>(Clock::now() - start).count();
     std::vector<double> nll(ids.size());
     context.for_each(ids.size() - 1, [&](std::size_t i) { nll[i] = negative_log_likelihood(rows.row(i), ids[i + 1]); });
-    for (std::size_t i = 0; i + 1 < ids.size(); ++i) scores[w].nll += nll[i];
-    scores[w].tokens = ids.size() - 1;
+    for (std::size_t i = 0; i + 1 < ids.size(); ++i) scores[w].sum += nll[i];
+    scores[w].positions = ids.size() - 1;
     done += ids.size();
     if (!progress.advance("window", done, data.ids.size())) return fail(ErrorCode::interrupted, "interrupted");
   }
+  const auto mean = mean_over(scores);
+  if (!mean) return propagate(mean);
   Evaluation result;
-  for (const Score& s : scores) {
-    result.nll += s.nll;
-    result.tokens += s.tokens;
-  }
-  if (result.tokens == 0) return fail(ErrorCode::usage, "no window has two tokens, nothing can be scored");
-  result.nll /= static_cast<double>(result.tokens);
-  result.nll_stderr = standard_error(scores);
+  result.tokens = mean->positions;
+  result.nll = mean->mean;
+  result.nll_stderr = mean->standard_error;
   result.perplexity = std::exp(result.nll);
   if (data.bytes)
     result.bits_per_byte =

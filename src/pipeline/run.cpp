@@ -7,20 +7,17 @@
 #include <map>
 #include <new>
 
-#include "kvant/core/checked.hpp"
 #include "kvant/io/stored_weight.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/architectures.hpp"
 #include "kvant/passes/passes.hpp"
+#include "measure.hpp"
 #include "output.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
-/// Elements that are in memory as floats at a time: large enough to keep every thread busy, small beside a tensor.
-constexpr std::size_t kBandElements = std::size_t{4} << 20;
 constexpr std::size_t kCopyBytes = std::size_t{8} << 20;
-constexpr std::size_t kMeterRows = 16;
 
 tl::unexpected<Error> interrupted() { return fail(ErrorCode::interrupted, "interrupted; no output was written"); }
 
@@ -29,22 +26,6 @@ Error located(Error error, const io::Checkpoint& checkpoint, const std::string& 
   if (error.where.file.empty()) error.where.file = checkpoint.path().string();
   if (error.where.tensor.empty()) error.where.tensor = tensor;
   return error;
-}
-
-/// Distortion of a band, over fixed blocks of rows, so that it does not depend on the number of threads.
-template <class DecodeRow>
-DistortionMeter measure(const Matrix<float>& original, const Context& context, DecodeRow decode_row) {
-  std::vector<DistortionMeter> meters(ceil_div(original.rows(), kMeterRows));
-  context.for_each(meters.size(), [&](std::size_t i) {
-    std::vector<float> row(original.cols());
-    for (std::size_t r = i * kMeterRows; r < std::min(original.rows(), (i + 1) * kMeterRows); ++r) {
-      decode_row(r, std::span<float>(row));
-      meters[i].add(original.row(r), row);
-    }
-  });
-  DistortionMeter sum;
-  for (const DistortionMeter& m : meters) sum.add(m);
-  return sum;
 }
 
 /// Rows per band: a whole number of the scheme's row blocks and of 32 rows, at least one of each.
@@ -301,6 +282,11 @@ Storage plan_storage(const io::Weights& weights, const Plan& plan) {
     const auto beyond = io::beyond_compressed_tensors(storage.weights.back());
     if (beyond && storage.why.empty()) storage.why = info.name + ": " + *beyond;
   }
+  // A tied head is a linear layer without a tensor of its own: engines would look for its codes.
+  const auto& config = weights.checkpoint().config();
+  const nn::Architecture* architecture = config ? nn::find_architecture(*config) : nullptr;
+  const std::string head = architecture != nullptr ? std::string(architecture->names.head) + ".weight" : "";
+  if (!head.empty() && weights.find(head) == nullptr) storage.ignored.push_back(head);
   if (!storage.why.empty()) storage.convention = io::Convention::kvant;
   return storage;
 }

@@ -17,6 +17,15 @@
 
 namespace kvant::cli::test {
 
+/// The embedded model, in bfloat16.
+inline const std::filesystem::path kTiny = std::filesystem::path(KVANT_SOURCE_DIR) / "models/tiny";
+
+/// A real model in float32, with token ids beside it; empty without test data.
+inline std::filesystem::path stories() {
+  const std::filesystem::path data = io::test::test_data();
+  return data.empty() ? data : data / "lm/stories260K-hf";
+}
+
 /// A float tensor: shape and a function of the element's index.
 struct FloatTensor {
   std::vector<std::uint64_t> shape;

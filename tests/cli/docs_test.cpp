@@ -66,7 +66,8 @@ TEST(Docs, CommandsRunAsWritten) {
 
 TEST(Docs, NameEveryVerbAndOption) {
   const std::string text = page();
-  for (const char* verb : {"inspect", "quantize", "dequantize", "eval", "generate", "bench", "list", "doctor"}) {
+  for (const char* verb : {"inspect", "quantize", "dequantize", "compare", "eval", "generate", "cast", "decode", "gemm",
+                           "bench", "list", "doctor"}) {
     EXPECT_NE(text.find("### " + std::string(verb)), std::string::npos) << verb;
     const std::string help = run_kvant({verb, "-h"}).out;
     for (std::size_t at = help.find("\n  -"); at != std::string::npos; at = help.find("\n  -", at + 1)) {

@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "checkpoints.hpp"
 #include "kvant/io/checkpoint.hpp"
 #include "run_kvant.hpp"
 
@@ -15,13 +15,6 @@ namespace {
 using namespace kvant::cli::test;
 using Keys = std::vector<std::string>;
 namespace fs = std::filesystem;
-
-const fs::path kTiny = fs::path(KVANT_SOURCE_DIR) / "models/tiny";
-
-fs::path stories() {
-  const char* data = std::getenv("KVANT_TEST_DATA");
-  return data != nullptr ? fs::path(data) / "lm/stories260K-hf" : fs::path();
-}
 
 /// eval as JSON.
 kvant::io::Json eval(const fs::path& model, const fs::path& text, std::vector<std::string> more) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checkpoints.hpp"
+#include "kernels/ops.hpp"
 #include "kvant/core/error.hpp"
 #include "kvant/numeric/formats.hpp"
 #include "run_kvant.hpp"
@@ -167,7 +168,7 @@ TEST_F(Streams, DoctorTellsWhichTierRunsAndWhy) {
 }
 
 TEST(List, HasAnArrayUnderTheNameOfWhatItLists) {
-  for (const char* what : {"formats", "schemes", "methods", "tiers", "files", "architectures", "errors"}) {
+  for (const char* what : {"formats", "schemes", "methods", "ops", "tiers", "files", "architectures", "errors"}) {
     const Outcome run = run_kvant({"list", what, "--json"});
     EXPECT_EQ(run.exit, 0) << what;
     const kvant::io::Json json = json_of(run.out);
@@ -193,6 +194,19 @@ TEST(List, NamesEveryFormat) {
   const auto rows = json.find("formats")->items();
   ASSERT_EQ(rows.size(), kvant::kFormats.size());
   for (std::size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(text_at(rows[i], "name"), kvant::kFormats[i].name);
+}
+
+TEST(List, NamesEveryKernelWithWhatItReads) {
+  const kvant::io::Json json = json_of(run_kvant({"list", "ops", "--json"}).out);
+  const auto rows = json.find("ops")->items();
+  ASSERT_EQ(rows.size(), kvant::kernels::kOps.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(keys_of(rows[i]), (Keys{"name", "weights", "activations"}));
+    const std::string name = text_at(rows[i], "name");
+    EXPECT_EQ(name, kvant::kernels::kOps[i].name);
+    if (!name.starts_with("gemm_")) continue;
+    EXPECT_EQ("gemm_" + text_at(rows[i], "weights") + "_" + text_at(rows[i], "activations"), name);
+  }
 }
 
 }  // namespace

@@ -65,6 +65,12 @@ class Linear {
   /// The packed bytes, or null where rows are decoded.
   [[nodiscard]] const PackedWeight* packed() const noexcept { return packed_ ? &*packed_ : nullptr; }
   [[nodiscard]] std::uint64_t stored_bits() const noexcept { return kvant::stored_bits(scheme_, n_, k_); }
+  /// Whether codes of weights are multiplied by codes of activations; otherwise floats are, even where the scheme
+  /// rounds activations first.
+  [[nodiscard]] bool runs_on_integers() const noexcept {
+    return scheme_.activation && packed_ && packed_->code_step != 0 && layout_info(packed_->layout).bits <= 8 &&
+           group() <= kMaxIntegerGroup;
+  }
 
   /// y[m, out] = x[m, in] * W^T + bias. `bad_shape` where the views do not fit. The result does not depend on the
   /// context, nor on the other rows of x.
@@ -133,11 +139,6 @@ class Linear {
     return std::to_string(rows) + " x " + std::to_string(cols);
   }
   [[nodiscard]] std::size_t group() const noexcept { return packed_ && packed_->group != 0 ? packed_->group : k_; }
-
-  [[nodiscard]] bool runs_on_integers() const noexcept {
-    return scheme_.activation && packed_ && packed_->code_step != 0 && layout_info(packed_->layout).bits <= 8 &&
-           group() <= kMaxIntegerGroup;
-  }
 
   void prepare_activations(MatrixView<const float> x, Activations& a, kernels::GemmArgs& args,
                            const Context& context) const {

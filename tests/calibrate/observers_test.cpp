@@ -9,6 +9,8 @@
 #include <cfloat>
 #include <cmath>
 #include <cstddef>
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <span>
 #include <string>
@@ -99,6 +101,31 @@ TEST(Observers, AreRefusedByUnknownNamesAndOptionsOutOfRange) {
     EXPECT_EQ(made.error().code, kvant::ErrorCode::usage) << text(v);
     EXPECT_NE(made.error().message.find(v.name), std::string::npos) << made.error().message;
   }
+}
+
+TEST(ObserversPage, NamesEveryObserverOptionAndValue) {
+  std::ifstream in(std::string(KVANT_SOURCE_DIR) + "/docs/observers.md");
+  const std::string page((std::istreambuf_iterator<char>(in)), {});
+  for_each_observer(kvant::AllObservers{}, [&]<class O>() {
+    EXPECT_NE(page.find("| `" + std::string(O::kName) + "` |"), std::string::npos) << O::kName;
+    typename O::Config config;
+    O::Config::visit(config, [&]<class Field>(std::string_view name, Field& field, std::string_view) {
+      EXPECT_NE(page.find("`" + std::string(name) + "`"), std::string::npos) << O::kName << " " << name;
+      if constexpr (std::is_enum_v<Field>) {
+        for (const std::string_view value : option_names(field))
+          EXPECT_NE(page.find(value), std::string::npos) << O::kName << " " << value;
+      }
+    });
+  });
+}
+
+TEST(ObserversPage, ShowsCodeThatWorks) {
+  const std::vector<std::vector<float>> batches{{-1.0f, 0.5f}, {0.25f, 1.0f}};
+  const kvant::Scheme scheme = *kvant::parse_scheme("int8-tensor-scale:fp32");
+#include "observers_example.inc"
+  const float edge = 2047.0f / 2048;
+  EXPECT_EQ(range, (Range{-edge, edge})) << "99.99 % end at the lower edge of the last of 2048 bins";
+  EXPECT_EQ(p.scale, edge / 127.5f);
 }
 
 /// Batches of one observer.

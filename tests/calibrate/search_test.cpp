@@ -51,7 +51,7 @@ TEST(UniformSearch, HasTheErrorOfSlowIntegration) {
       for (std::size_t s = 0; s < counts.size(); ++s)
         for (std::size_t e = s + 1; e <= counts.size(); ++e)
           ASSERT_NEAR(search.error(s, e),
-                      reference::uniform_error(counts, static_cast<long double>(s), static_cast<long double>(e), cells),
+                      reference::uniform_error(counts, static_cast<double>(s), static_cast<double>(e), cells),
                       rounding(counts, cells))
               << s << ".." << e << " of " << counts.size() << ", " << cells << " cells";
     }
@@ -67,10 +67,10 @@ TEST(UniformSearch, FindsWhatBruteForceFinds) {
         double least = std::numeric_limits<double>::infinity();
         for (std::size_t s = 0; s <= zero; ++s)
           for (std::size_t e = zero + 1; e <= counts.size(); ++e)
-            least = std::min(least, reference::uniform_error(counts, static_cast<long double>(s),
-                                                             static_cast<long double>(e), cells));
-        const double error = reference::uniform_error(counts, static_cast<long double>(found.begin),
-                                                      static_cast<long double>(found.end), cells);
+            least = std::min(least,
+                             reference::uniform_error(counts, static_cast<double>(s), static_cast<double>(e), cells));
+        const double error =
+            reference::uniform_error(counts, static_cast<double>(found.begin), static_cast<double>(found.end), cells);
         EXPECT_LE(error, least + 2 * rounding(counts, cells)) << counts.size() << " bins, " << cells << " cells";
       }
 }
@@ -96,7 +96,7 @@ Clipped compare(const std::vector<float>& x, std::size_t bins, const char* forma
   const kvant::Range range = mse.range(info, kvant::Symmetry::asymmetric);
   // A scale always covers zero, so every range is compared with zero in it.
   const auto error = [&](double low, double high) {
-    const auto units = [&](double v) { return static_cast<long double>((v - h.low()) / h.width()); };
+    const auto units = [&](double v) { return (v - h.low()) / h.width(); };
     return reference::uniform_error(h.counts(), units(std::min(low, 0.0)), units(std::max(high, 0.0)), cells);
   };
   const auto torch = reference::torch_walk(h.counts(), cells);
@@ -123,22 +123,21 @@ TEST(Mse, SearchesAllPairsOfTwoThousandBins) {
   EXPECT_LT(errors.pair, 0.99 * errors.all);
 }
 
-/// sum (x - q(x))^2 over the histogram's bin centres, under the scale of a range, in long double and by itself.
+/// sum (x - q(x))^2 over the histogram's bin centres, under the scale of a range, by itself.
 double error_of(const kvant::Histogram& h, const kvant::Grid& grid, kvant::Range range) {
   const kvant::GroupParameters p = kvant::parameters_for_range(grid, range);
-  long double sum = 0;
+  double sum = 0;
   for (std::size_t i = 0; i < h.size(); ++i) {
     const auto x = static_cast<float>(h.centre(i));
     const float code = p.scale == 0 ? 0.0f : x / p.scale;
     const kvant::FormatInfo& f = grid.format();
-    const long double e =
-        static_cast<long double>(x) - static_cast<long double>(p.scale * f.decode(f.encode(code, {})));
-    sum += static_cast<long double>(h.counts()[i]) * e * e;
+    const double e = static_cast<double>(x) - static_cast<double>(p.scale * f.decode(f.encode(code, {})));
+    sum += static_cast<double>(h.counts()[i]) * e * e;
   }
-  return static_cast<double>(sum);
+  return sum;
 }
 
-TEST(Mse, IsNeverWorseThanAnyOtherObserverForSymmetricScalesOfEveryFormat) {
+TEST(Mse, IsNeverWorseThanOtherClipsForSymmetricScalesOfEveryFormat) {
   for (const auto& d : golden::observers::kHashes) {
     const std::vector<float> x = golden::observers::values(d.distribution, d.count);
     const kvant::Histogram h = histogram_of(x, 512);
@@ -156,6 +155,13 @@ TEST(Mse, IsNeverWorseThanAnyOtherObserverForSymmetricScalesOfEveryFormat) {
   }
 }
 
+TEST(Mse, TakesTheWidestOfEqualRanges) {
+  kvant::Mse mse;
+  mse.observe(std::vector<float>{-4.0f, -1.0f, -0.5f});
+  const kvant::FormatInfo& unsigned4 = kvant::format_info(kvant::format_id<kvant::uint4>);
+  EXPECT_EQ(mse.range(unsigned4, kvant::Symmetry::symmetric), (kvant::Range{-4.0f, -0.5f})) << "all of it becomes zero";
+}
+
 TEST(MagnitudeDivergence, KeepsAllBinsWhereClippingGainsNothing) {
   using kvant::detail::MagnitudeDivergence;
   EXPECT_EQ(MagnitudeDivergence(Counts(256, 5), 128).best(128, 1), 256u) << "uniform: all candidates that divide are 0";
@@ -164,6 +170,13 @@ TEST(MagnitudeDivergence, KeepsAllBinsWhereClippingGainsNothing) {
   EXPECT_EQ(MagnitudeDivergence(last, 128).best(128, 1), 300u) << "candidates that hold nothing do not count";
   EXPECT_EQ(MagnitudeDivergence(Counts{4}, 128).best(128, 1), 1u);
   EXPECT_EQ(MagnitudeDivergence(Counts{4, 4, 1}, 1).best(128, 1), 3u) << "fewer bins than the start";
+}
+
+TEST(MagnitudeDivergence, TakesTheLastOfEqualCandidates) {
+  Counts counts(300, 5);
+  for (std::size_t i = 280; i < 300; ++i) counts[i] = 0;
+  EXPECT_EQ(kvant::detail::MagnitudeDivergence(counts, 512).best(128, 1), 300u);
+  EXPECT_EQ(kvant::detail::MagnitudeDivergence(counts, 512).best(128, 7), 296u) << "of those that the stride meets";
 }
 
 TEST(MagnitudeDivergence, CutsAFarOutlierWhereLevelsAreFew) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The objective of torch's HistogramObserver, bin by bin in long double, and its greedy walk
+// The objective of torch's HistogramObserver, bin by bin, and its greedy walk
 // (torch/ao/quantization/observer.py).
 #pragma once
 
@@ -16,27 +16,26 @@ namespace reference {
 
 /// Squared error of values that are uniform within their bins, when [begin, end] is cut into `cells` and each value
 /// goes to the centre of its cell, or of the outermost one; in units of one bin.
-inline double uniform_error(std::span<const std::uint64_t> counts, long double begin, long double end,
-                            std::size_t cells) {
-  const long double width = (end - begin) / static_cast<long double>(cells);
-  const auto border = [&](long double k) { return begin + k * width; };
-  const auto last = static_cast<long double>(cells) - 1;
-  long double sum = 0;
+inline double uniform_error(std::span<const std::uint64_t> counts, double begin, double end, std::size_t cells) {
+  const double width = (end - begin) / static_cast<double>(cells);
+  const auto border = [&](double k) { return begin + k * width; };
+  const auto last = static_cast<double>(cells) - 1;
+  double sum = 0;
   for (std::size_t b = 0; b < counts.size(); ++b) {
     if (counts[b] == 0) continue;
-    const auto stop = static_cast<long double>(b + 1);
-    for (long double x = static_cast<long double>(b); x < stop;) {
-      long double cell = std::clamp(std::floor((x - begin) / width), 0.0L, last);
+    const auto stop = static_cast<double>(b + 1);
+    for (double x = static_cast<double>(b); x < stop;) {
+      double cell = std::clamp(std::floor((x - begin) / width), 0.0, last);
       if (cell < last && border(cell + 1) <= x) ++cell;  // the quotient was rounded down
-      const long double to = cell < last ? std::min(stop, border(cell + 1)) : stop;
-      const long double centre = border(cell) + width / 2;
-      const long double p = x - centre;
-      const long double q = to - centre;
-      sum += static_cast<long double>(counts[b]) * (q * q * q - p * p * p) / 3;
+      const double to = cell < last ? std::min(stop, border(cell + 1)) : stop;
+      const double centre = border(cell) + width / 2;
+      const double p = x - centre;
+      const double q = to - centre;
+      sum += static_cast<double>(counts[b]) * (q * q * q - p * p * p) / 3;
       x = to;
     }
   }
-  return static_cast<double>(sum);
+  return sum;
 }
 
 /// Where torch's walk stops: the first and one past the last bin.
@@ -61,7 +60,7 @@ inline std::pair<std::size_t, std::size_t> torch_walk(std::span<const std::uint6
     const std::size_t next_end = moves_left ? end : right;
     if (next_start == start && next_end == end) continue;
     const double error =
-        uniform_error(counts, static_cast<long double>(next_start), static_cast<long double>(next_end + 1), cells);
+        uniform_error(counts, static_cast<double>(next_start), static_cast<double>(next_end + 1), cells);
     if (error > least) break;
     least = error;
     start = next_start;

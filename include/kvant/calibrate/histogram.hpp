@@ -86,8 +86,8 @@ class Histogram {
 
   /// Adds the other's counts. Where both have the same bins (a common origin and width) the sum is that of one
   /// histogram that had seen both; only a value at the upper end counts below it as long as it is the end. Otherwise
-  /// the wider bins stay, and each of the narrower ones goes as a whole into the bin that holds its centre. The same for
-  /// both orders of the two, not for every grouping of three.
+  /// the wider bins stay, and each of the narrower ones goes as a whole into the bin that holds its centre. The same
+  /// for both orders of the two, not for every grouping of three.
   void merge(const Histogram& other) {
     if (!other.started()) {
       add(0.0, other.zeros_);

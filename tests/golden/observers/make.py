@@ -12,6 +12,7 @@ tables of values, uniform quantization errors by integrating cell by cell.
 
   tests/golden/observers/check_tools.py             # compares these oracles with the tools that they describe
 """
+
 import argparse
 import math
 from fractions import Fraction
@@ -140,8 +141,8 @@ def record_tensors():
     }
     text = [
         "// SPDX-License-Identifier: Apache-2.0",
-        "// Recorded by make.py --tensors from models/tiny: 4 rows of layer 1's mlp.down_proj, and the inputs of layer 2's",
-        "// mlp.down_proj for 4 tokens, rounded to bf16.",
+        "// Recorded by make.py --tensors from models/tiny: 4 rows of layer 1's mlp.down_proj, and the inputs of layer",
+        "// 2's mlp.down_proj for 4 tokens, rounded to bf16.",
     ]
     for name, x in tensors.items():
         bits = x.astype(np.float32).reshape(-1).view(np.uint32)
@@ -371,9 +372,24 @@ def minifloat(exponent_bits, mantissa_bits, bias, finite_codes):
     return sorted({v for x in values for v in (x, -x)})
 
 
-NF4 = [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
-       -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
-       0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0]
+NF4 = [
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+]
 FORMATS = {
     "int8": (list(range(-128, 128)), 127.5),
     "int4": (list(range(-8, 8)), 7.5),
@@ -404,8 +420,9 @@ def mse_nvidia(batches, name, bins=2048, start=128):
     h = magnitude_histogram(batches, bins)
     c = centres_of(h)
     values = FORMATS[name][0]
-    errors = np.array([quantization_error(c, h.counts, values, c[i] / np.float32(max(values)))
-                       for i in range(start, len(c))])
+    errors = np.array(
+        [quantization_error(c, h.counts, values, c[i] / np.float32(max(values))) for i in range(start, len(c))]
+    )
     t = float(c[start + int(np.argmin(errors))])
     return clip(batches, -t, t), margin(errors)
 
@@ -421,8 +438,11 @@ def mse_symmetric(batches, name, bins=2048):
         low, high = clip(batches, -t, t)
         covered = max(0.0, -low, high)
         scale = np.float32(covered) / np.float32(unit)
-        errors.append(quantization_error(c, h.counts, values, scale) if scale > 0
-                      else float(np.sum(h.counts * c.astype(np.float64) ** 2)))
+        errors.append(
+            quantization_error(c, h.counts, values, scale)
+            if scale > 0
+            else float(np.sum(h.counts * c.astype(np.float64) ** 2))
+        )
     errors = np.array(errors)
     t = limits[int(np.argmin(errors))]
     return clip(batches, -t, t), margin(errors)
@@ -444,8 +464,11 @@ class UniformError:
         b = np.minimum(u.astype(np.int64), self.size - 1)
         f = u - b
         n = self.n[b]
-        return (self.m0[b] + n * f, self.m1[b] + n * (b * f + f * f / 2),
-                self.m2[b] + n * (b * b * f + b * f * f + f**3 / 3))
+        return (
+            self.m0[b] + n * f,
+            self.m1[b] + n * (b * f + f * f / 2),
+            self.m2[b] + n * (b * b * f + b * f * f + f**3 / 3),
+        )
 
     def errors(self, s, ends, cells):
         """Of the pairs (s, e) for all e of `ends`."""
@@ -516,7 +539,8 @@ def rows_of(batches):
         yield "mse", "", name, "symmetric", *mse_symmetric(batches, name)
     for name, cells in (("int8", 256), ("int4", 16), ("uint8", 256)):
         yield "mse", "bins=512" if cells == 256 else "", name, "asymmetric", *mse_pair(
-            batches, cells, bins=512 if cells == 256 else 2048)
+            batches, cells, bins=512 if cells == 256 else 2048
+        )
 
 
 def all_distributions():
@@ -548,8 +572,10 @@ def main():
         for count in (1, BATCHES):
             for observer, options, fmt, symmetry, limits, gap in rows_of(pieces(x, count)):
                 low, high = (int(np.float32(v + 0.0).view(np.uint32)) for v in limits)
-                text.append(f'    {{"{name}", {count}, "{observer}", "{options}", "{fmt}", '
-                            f"kvant::Symmetry::{symmetry}, 0x{low:08x}u, 0x{high:08x}u}},")
+                text.append(
+                    f'    {{"{name}", {count}, "{observer}", "{options}", "{fmt}", '
+                    f"kvant::Symmetry::{symmetry}, 0x{low:08x}u, 0x{high:08x}u}},"
+                )
                 if gap < 1e-6:
                     print(f"close: {name} {count} {observer} {options} {fmt} {symmetry}: {gap:.2g}")
                 closest = min(closest, gap)

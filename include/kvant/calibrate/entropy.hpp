@@ -71,9 +71,9 @@ namespace detail {
 ///
 /// - `nvidia` (Model-Optimizer): 2048 bins of |x| over [0, largest], candidates from 128 bins on, collapsed to as many
 ///   levels as the format has values that are not negative (128 for int8); [-edge, edge] of the last of the least.
-/// - `ort` (onnxruntime): bins of x over [-largest, largest], collapsed to 128 levels whatever the format. Its default
-/// of
-///   128 bins leaves one candidate as long as no batch reaches beyond the first: then it is min_max. Give it more bins.
+/// - `ort` (onnxruntime): bins of x over [-largest, largest], collapsed to 128 levels whatever the format. Its
+///   default of 128 bins leaves one candidate as long as no batch reaches beyond the first: then it is min_max. Give it
+///   more bins.
 ///
 /// Both ends are then moved into the range that was seen; formats beyond 8 bits have no scale and clip nothing. Depends
 /// on the first batch, whose range makes the bins; merges: see Histogram. At most 64 KiB at 2048 bins.

@@ -122,8 +122,8 @@ class BinCentres {
 ///   bin's centre against the format's own codes under the scale of `parameters_for_range`, sum n (x - q(x))^2. Of
 ///   equal ones the widest.
 /// - `nvidia` (Model-Optimizer, calib/histogram.py): t = centre(i) of the histogram of |x|, i = start_bin, start_bin +
-///   stride …; scale t / (the format's largest value); the same error; the first of the least. In float32 codes and
-///   double sums; Model-Optimizer quantizes t up to 2^-24 to zeros, here it is like any other.
+///   stride …; scale t / (the format's largest value); the same error; the first of the least. Codes in float32,
+///   sums in double; Model-Optimizer quantizes t up to 2^-24 to zeros, here it is like any other.
 ///
 /// Both ends are moved into the range that was seen; formats beyond 8 bits have no scale and clip nothing. Depends on
 /// the first batch, whose range (zero included) makes the bins; merges: see Histogram. At most 32 KiB at 2048 bins

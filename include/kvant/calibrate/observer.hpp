@@ -25,9 +25,8 @@ namespace kvant {
 ///   have different Configs.
 /// - `range(format, symmetry)`: the range to cover, within the least and the largest value seen; {0, 0} where none was.
 ///   `parameters_for_range` makes a scale and zero point of it.
-/// - `count()`: finite values seen. `nonfinite()`: values ignored. `bytes()`: what it holds, itself included; bounded
-/// by
-///   its Config, however many values it sees.
+/// - `count()`: finite values seen. `nonfinite()`: values ignored. `bytes()`: what it holds, itself included;
+///   bounded by its Config, however many values it sees.
 ///
 /// A Config is an aggregate whose fields have defaults that work; `visit` names each field once, with help, `check`
 /// says what is wrong with their values. A field is a bool, a std::uint32_t, a double, or an enum for which

@@ -61,7 +61,8 @@ inline GroupParameters plain_parameters(const Grid& grid, Extremes e) noexcept {
 }  // namespace detail
 
 /// Plain parameters (see Symmetry) that cover a range, as an observer gives it. Zero is always covered: a range that
-/// leaves it out is extended to it, and an end that is NaN counts as zero.
+/// leaves it out is extended to it, and an end that is NaN counts as zero. Contract: the thread rounds to nearest
+/// (DefaultFpEnvironment).
 [[nodiscard]] inline GroupParameters parameters_for_range(const Grid& grid, Range range) noexcept {
   const float low = order_key(range.low) < 0 && !is_nan(range.low) ? range.low : 0.0f;
   const float high = order_key(range.high) > 0 && !is_nan(range.high) ? range.high : 0.0f;

@@ -4,12 +4,13 @@
 // and whole runs (pipeline/).
 #pragma once
 
-// core: errors as values, contracts, checked arithmetic, executors, random numbers
+// core: errors as values, contracts, checked arithmetic, executors, random numbers, a portable logarithm
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/core/error.hpp"
 #include "kvant/core/executor.hpp"
 #include "kvant/core/fp_environment.hpp"
+#include "kvant/core/log.hpp"
 #include "kvant/core/rng.hpp"
 // numeric: integers, minifloats, codebooks, and the list of formats
 #include "kvant/numeric/formats.hpp"
@@ -34,6 +35,8 @@
 #include "kvant/quant/qlinear.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"
+// calibrate: observers, from values to the range that a scale covers
+#include "kvant/calibrate/observers.hpp"
 // passes: methods
 #include "kvant/passes/passes.hpp"
 // linear: packed layers

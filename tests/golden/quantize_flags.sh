@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Quantized bytes do not depend on compiler, flags or architecture: builds quantize_hash.cpp in many ways and compares
-# what the programs print. Usage: quantize_flags.sh [BUILD_FOLDER]. Compilers that are absent are named and skipped.
+# Quantized bytes do not depend on compiler, flags or architecture: builds PROGRAM (quantize_hash.cpp) in many ways and
+# compares what the programs print. Usage: quantize_flags.sh [BUILD_FOLDER [PROGRAM]]. Compilers that are absent are named
+# and skipped.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 build=${1:-$(mktemp -d)}
+program=${2:-quantize_hash.cpp}
 mkdir -p "$build"
 first=""
 failures=0
@@ -20,7 +22,7 @@ try() { # try RUNNER COMPILER FLAGS...
   fi
   local out="$build/hash-$built"
   built=$((built + 1))
-  if ! "$compiler" -std=c++20 "$@" -I"$root/include" "$here/quantize_hash.cpp" -o "$out" -pthread; then
+  if ! "$compiler" -std=c++20 "$@" -I"$root/include" "$here/$program" -o "$out" -pthread; then
     echo "FAILED to build: $compiler $*"
     failures=$((failures + 1))
     return

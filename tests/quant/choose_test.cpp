@@ -199,4 +199,35 @@ TEST(Plain, MeasuresNothingButTheExtremes) {
   EXPECT_EQ(kvant::choose_searched(grid, {}).scale, 0.0f);
 }
 
+TEST(Plain, OfARangeIsThatOfAGroupWithTheseExtremes) {
+  for (const char* scheme : kSchemes) {
+    const kvant::Grid grid(*kvant::parse_scheme(scheme));
+    for (const Group& g : groups(0.02)) {
+      const auto [low, high] = std::minmax_element(g.x.begin(), g.x.end());
+      const kvant::GroupParameters range = kvant::parameters_for_range(grid, {*low, *high});
+      const kvant::GroupParameters group = kvant::choose_plain(grid, g.x);
+      EXPECT_EQ(range.scale, group.scale) << scheme << ", " << g.name;
+      EXPECT_EQ(range.zero, group.zero) << scheme << ", " << g.name;
+    }
+  }
+}
+
+TEST(Plain, OfARangeCoversZeroAndIsDefinedForEveryRange) {
+  const kvant::Grid asymmetric(*kvant::parse_scheme("uint8-tensor-asym-scale:fp32"));
+  EXPECT_EQ(kvant::parameters_for_range(asymmetric, {2, 3}).scale, 3.0f / 255);
+  EXPECT_EQ(kvant::parameters_for_range(asymmetric, {2, 3}).zero, 0);
+  EXPECT_EQ(kvant::parameters_for_range(asymmetric, {-3, -2}).zero, 255);
+  const float ends[] = {0.0f, -0.0f, 1.0f, -1.0f, 1e-45f, 3.4e38f, -3.4e38f, INFINITY, -INFINITY, NAN, -NAN};
+  for (const char* scheme : kSchemes) {
+    const kvant::Grid grid(*kvant::parse_scheme(scheme));
+    for (const float low : ends)
+      for (const float high : ends) {
+        const kvant::GroupParameters p = kvant::parameters_for_range(grid, {low, high});
+        EXPECT_TRUE(std::isfinite(p.scale)) << scheme << " " << low << ".." << high;
+        EXPECT_TRUE(p.zero >= grid.format().low && p.zero <= grid.format().high)
+            << scheme << " " << low << ".." << high;
+      }
+  }
+}
+
 }  // namespace

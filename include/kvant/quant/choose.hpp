@@ -16,12 +16,16 @@
 
 namespace kvant {
 
-namespace detail {
-
-struct Extremes {
+/// The values from `low` to `high` that a scale is to cover; what lies outside is clipped.
+struct Range {
   float low = 0.0f;
   float high = 0.0f;
+  friend constexpr bool operator==(const Range&, const Range&) = default;
 };
+
+namespace detail {
+
+using Extremes = Range;  ///< of a group, zero included
 
 /// The least and the largest finite value, zero included.
 inline Extremes extremes(const Grid& grid, std::span<const float> x) noexcept {
@@ -52,6 +56,15 @@ inline GroupParameters plain_parameters(const Grid& grid, Extremes e, PowerRule 
 }
 
 }  // namespace detail
+
+/// Plain parameters (see Symmetry) that cover a range, as an observer gives it. Zero is always covered: a range that
+/// leaves it out is extended to it, and an end that is NaN counts as zero. Contract: the thread rounds to nearest
+/// (DefaultFpEnvironment).
+[[nodiscard]] inline GroupParameters parameters_for_range(const Grid& grid, Range range) noexcept {
+  const float low = order_key(range.low) < 0 && !is_nan(range.low) ? range.low : 0.0f;
+  const float high = order_key(range.high) > 0 && !is_nan(range.high) ? range.high : 0.0f;
+  return detail::plain_parameters(grid, {low, high});
+}
 
 /// 1 / fraction for the fractions 1.12, 1.09 … 0.40 of the plain scale that a search tries. Above 1: a code below the
 /// unit may fit the peak better than the unit itself (int4: amax / 7 instead of amax / 7.5). Down to two fifths:

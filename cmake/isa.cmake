@@ -14,3 +14,4 @@ endfunction()
 
 kvant_tier(avx2 "x86_64|AMD64" -mavx2 -mfma -mf16c)
 kvant_tier(avx512 "x86_64|AMD64" -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c)
+kvant_tier(neon "aarch64|ARM64|arm64" -march=armv8.2-a+dotprod)

@@ -207,7 +207,6 @@ inline Words or_words(Words a, Words b) noexcept { return _mm256_or_si256(a, b);
 inline Words xor_words(Words a, Words b) noexcept { return _mm256_xor_si256(a, b); }
 inline Lanes greater(Words a, Words b) noexcept { return _mm256_cmpgt_epi32(a, b); }
 inline Lanes ordered(Floats x) noexcept { return to_bits(_mm256_cmp_ps(x, x, _CMP_ORD_Q)); }
-inline bool any_unordered(Floats x) noexcept { return _mm256_movemask_ps(from_bits(ordered(x))) != 0xff; }
 inline Lanes is_above(Floats a, Floats b) noexcept { return to_bits(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 inline bool any(Lanes which) noexcept { return _mm256_movemask_ps(from_bits(which)) != 0; }
 inline Lanes both(Lanes a, Lanes b) noexcept { return and_words(a, b); }
@@ -217,11 +216,6 @@ inline Floats select(Lanes which, Floats yes, Floats no) noexcept {
 }
 inline Words keep(Lanes which, Words x) noexcept { return and_words(which, x); }
 inline Words and_not(Lanes which, Words x) noexcept { return _mm256_andnot_si256(which, x); }
-inline std::int32_t largest_word(Words x) noexcept {
-  const __m128i m4 = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-  const __m128i m2 = _mm_max_epi32(m4, _mm_shuffle_epi32(m4, 0x4e));
-  return _mm_cvtsi128_si32(_mm_max_epi32(m2, _mm_shuffle_epi32(m2, 0xb1)));
-}
 inline Words count_up(Words count, Lanes which) noexcept { return subtract(count, which); }
 /// Element `index` of a table, for indices below `count`.
 inline Floats look_up(const float* values, std::uint32_t, Words index) noexcept {
@@ -285,6 +279,32 @@ inline float sum_of_floats(Floats x) noexcept {
   const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
   return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
 }
+/// Lane i: the lanes of v[i], folded 4 apart, then 2, 1.
+template <class Fold>
+inline Floats fold_each(const Floats (&v)[kLanes], Fold fold) noexcept {
+  Floats by_four[4];  // 4 lanes each of v[2 * i], v[2 * i + 1]
+  for (std::size_t i = 0; i < 4; ++i)
+    by_four[i] = fold(_mm256_permute2f128_ps(v[2 * i], v[2 * i + 1], 0x20),
+                      _mm256_permute2f128_ps(v[2 * i], v[2 * i + 1], 0x31));
+  const auto by_two = [&](Floats a, Floats b) {
+    const __m256d x = _mm256_castps_pd(a);
+    const __m256d y = _mm256_castps_pd(b);
+    return fold(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
+  };
+  const Floats even = by_two(by_four[0], by_four[1]);
+  const Floats odd = by_two(by_four[2], by_four[3]);
+  const Floats all = fold(_mm256_shuffle_ps(even, odd, 0x88), _mm256_shuffle_ps(even, odd, 0xdd));
+  return _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+inline Floats sum_of_each(const Floats (&v)[kLanes]) noexcept {
+  return fold_each(v, [](Floats a, Floats b) { return add(a, b); });
+}
+inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
+  Floats bits[kLanes];
+  for (std::size_t i = 0; i < kLanes; ++i) bits[i] = from_bits(v[i]);
+  return to_bits(fold_each(bits, [](Floats a, Floats b) { return from_bits(larger(to_bits(a), to_bits(b))); }));
+}
+constexpr std::size_t kTrialsAtOnce = 2;
 
 // ---- how large tiles are: blocks(rows) of vectors(rows); decoding needs registers of its own -----------------------
 
@@ -316,35 +336,13 @@ constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
 #include "search.inl"
 #include "syrk.inl"
 
+#include "slots.inl"
+
 }  // namespace
 
 void use_avx2(Kernels& table) noexcept {
+  fill(table);
   table.tier = "avx2";
-  table.gemm_f32_f32 = &gemm_f32<F32>;
-  table.gemm_bf16_f32 = &gemm_f32<Bf16>;
-  table.gemm_w8_f32 = &gemm_f32<W8>;
-  table.gemm_w4_f32 = &gemm_f32<W4>;
-  table.gemm_w2_f32 = &gemm_f32<W2>;
-  table.gemm_w1_f32 = &gemm_f32<W1>;
-  table.gemm_w8_s8 = &gemm_s8<DotW8>;
-  table.gemm_w4_s8 = &gemm_s8<DotW4>;
-  table.gemm_w2_s8 = &gemm_s8<DotW2>;
-  table.gemm_w1_s8 = &gemm_s8<DotW1>;
-  table.quantize_rows_s8 = &quantize_rows;
-  table.syrk_f32 = &syrk;
-  table.encode_integer = &encode_integer;
-  table.encode_minifloat = &encode_minifloat;
-  table.encode_codebook = &encode_codebook;
-  table.decode = &decode;
-  table.range_f32 = &range;
-  table.plain_scales = &plain_scales;
-  table.narrow_fp16 = &narrow_fp16;
-  table.narrow_bf16 = &narrow_bf16;
-  table.widen_fp16 = &widen_fp16;
-  table.widen_bf16 = &widen_bf16;
-  table.fit_integer = &fit<IntegerFormat>;
-  table.fit_minifloat = &fit<MinifloatFormat>;
-  table.fit_codebook = &fit<CodebookFormat>;
 }
 
 }  // namespace kvant::kernels

@@ -84,6 +84,8 @@ inline Words round_to_int8(Floats x, Floats factor) noexcept {
   return _mm512_maskz_cvtps_epi32(_mm512_cmp_ps_mask(y, y, _CMP_ORD_Q), limited);
 }
 inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
+  // With a mask this instruction is slow on Zen, and into memory too.
+  if (count == kLanes) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
   _mm512_mask_cvtepi32_storeu_epi8(p, lanes(0, count), x);
 }
 
@@ -159,7 +161,6 @@ inline Words or_words(Words a, Words b) noexcept { return _mm512_or_si512(a, b);
 inline Words xor_words(Words a, Words b) noexcept { return _mm512_xor_si512(a, b); }
 inline Lanes greater(Words a, Words b) noexcept { return _mm512_cmpgt_epi32_mask(a, b); }
 inline Lanes ordered(Floats x) noexcept { return _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q); }
-inline bool any_unordered(Floats x) noexcept { return ordered(x) != 0xffffu; }
 inline Lanes is_above(Floats a, Floats b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 inline bool any(Lanes which) noexcept { return which != 0; }
 inline Lanes both(Lanes a, Lanes b) noexcept { return static_cast<Lanes>(a & b); }
@@ -167,7 +168,6 @@ inline Words select(Lanes which, Words yes, Words no) noexcept { return _mm512_m
 inline Floats select(Lanes which, Floats yes, Floats no) noexcept { return _mm512_mask_mov_ps(no, which, yes); }
 inline Words keep(Lanes which, Words x) noexcept { return _mm512_maskz_mov_epi32(which, x); }
 inline Words and_not(Lanes which, Words x) noexcept { return _mm512_maskz_mov_epi32(static_cast<Lanes>(~which), x); }
-inline std::int32_t largest_word(Words x) noexcept { return _mm512_reduce_max_epi32(x); }
 inline Words count_up(Words count, Lanes which) noexcept {
   return _mm512_mask_add_epi32(count, which, count, splat_word(1));
 }
@@ -202,6 +202,7 @@ inline Words load_halfs(const std::uint16_t* p, std::size_t count) noexcept {
 }
 /// The low half of each word.
 inline void store_halfs(std::uint16_t* p, Words x, std::size_t count) noexcept {
+  if (count == kLanes) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
   _mm512_mask_cvtepi32_storeu_epi16(p, lanes(0, count), x);
 }
 inline Words half_code(Floats x) noexcept {
@@ -210,6 +211,7 @@ inline Words half_code(Floats x) noexcept {
 inline Floats half_value(Words code) noexcept { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(code)); }
 /// The low byte of each word.
 inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {
+  if (count == kLanes) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
   _mm512_mask_cvtepi32_storeu_epi8(p, lanes(0, count), x);
 }
 /// Lanes added 8 apart, then 4, 2, 1.
@@ -219,6 +221,36 @@ inline float sum_of_floats(Floats x) noexcept {
   const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
   return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
 }
+/// Lane i: the lanes of v[i], folded 8 apart, then 4, 2, 1.
+template <class Fold>
+inline Floats fold_each(const Floats (&v)[kLanes], Fold fold) noexcept {
+  Floats by_four[4];  // 4 lanes each of v[4 * i] … v[4 * i + 3]
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Floats* w = v + 4 * i;
+    const Floats ab = fold(_mm512_shuffle_f32x4(w[0], w[1], 0x44), _mm512_shuffle_f32x4(w[0], w[1], 0xee));
+    const Floats cd = fold(_mm512_shuffle_f32x4(w[2], w[3], 0x44), _mm512_shuffle_f32x4(w[2], w[3], 0xee));
+    by_four[i] = fold(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  }
+  const auto by_two = [&](Floats a, Floats b) {
+    const __m512d x = _mm512_castps_pd(a);
+    const __m512d y = _mm512_castps_pd(b);
+    return fold(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+  };
+  const Floats even = by_two(by_four[0], by_four[1]);
+  const Floats odd = by_two(by_four[2], by_four[3]);
+  const Floats all = fold(_mm512_shuffle_ps(even, odd, 0x88), _mm512_shuffle_ps(even, odd, 0xdd));
+  const Words transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_ps(transposed, all);
+}
+inline Floats sum_of_each(const Floats (&v)[kLanes]) noexcept {
+  return fold_each(v, [](Floats a, Floats b) { return add(a, b); });
+}
+inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
+  Floats bits[kLanes];
+  for (std::size_t i = 0; i < kLanes; ++i) bits[i] = from_bits(v[i]);
+  return to_bits(fold_each(bits, [](Floats a, Floats b) { return from_bits(larger(to_bits(a), to_bits(b))); }));
+}
+constexpr std::size_t kTrialsAtOnce = 4;
 
 // ---- how large tiles are: blocks(rows) of vectors(rows), so that there are at least 8 accumulators ------------------
 
@@ -251,35 +283,13 @@ constexpr std::size_t kSyrkRows = 12, kSyrkVectors = 2;
 #include "search.inl"
 #include "syrk.inl"
 
+#include "slots.inl"
+
 }  // namespace
 
 void use_avx512(Kernels& table) noexcept {
+  fill(table);
   table.tier = "avx512";
-  table.gemm_f32_f32 = &gemm_f32<F32>;
-  table.gemm_bf16_f32 = &gemm_f32<Bf16>;
-  table.gemm_w8_f32 = &gemm_f32<W8>;
-  table.gemm_w4_f32 = &gemm_f32<W4>;
-  table.gemm_w2_f32 = &gemm_f32<W2>;
-  table.gemm_w1_f32 = &gemm_f32<W1>;
-  table.gemm_w8_s8 = &gemm_s8<DotW8>;
-  table.gemm_w4_s8 = &gemm_s8<DotW4>;
-  table.gemm_w2_s8 = &gemm_s8<DotW2>;
-  table.gemm_w1_s8 = &gemm_s8<DotW1>;
-  table.quantize_rows_s8 = &quantize_rows;
-  table.syrk_f32 = &syrk;
-  table.encode_integer = &encode_integer;
-  table.encode_minifloat = &encode_minifloat;
-  table.encode_codebook = &encode_codebook;
-  table.decode = &decode;
-  table.range_f32 = &range;
-  table.plain_scales = &plain_scales;
-  table.narrow_fp16 = &narrow_fp16;
-  table.narrow_bf16 = &narrow_bf16;
-  table.widen_fp16 = &widen_fp16;
-  table.widen_bf16 = &widen_bf16;
-  table.fit_integer = &fit<IntegerFormat>;
-  table.fit_minifloat = &fit<MinifloatFormat>;
-  table.fit_codebook = &fit<CodebookFormat>;
 }
 
 }  // namespace kvant::kernels

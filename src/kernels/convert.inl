@@ -3,11 +3,22 @@
 
 // ---- scales of groups -----------------------------------------------------------------------------------------------
 
+/// A group's scale and zero point. `ordinary`: of a size that keeps quotients by it, and what corrects them, away from
+/// the ends of a float's exponent.
+struct GroupScale {
+  float value, inverse;
+  std::int32_t zero;
+  bool ordinary;
+};
+
 /// Up to 16 groups at a time: their scales, and 1 / scale.
 struct ScaleBatch {
   float scale[16], inverse[16];
+  bool ordinary = true;
 
   ScaleBatch(const GroupScales& s, std::size_t first, std::size_t count) noexcept {
+    const Words least = splat_word((127 - 60) << 23);
+    const Words most = splat_word((127 + 60) << 23);
     const Floats factor = splat(s.factor);
     const Floats addend = splat(s.addend);
     for (std::size_t i = 0; i < count; i += kLanes) {
@@ -18,11 +29,13 @@ struct ScaleBatch {
                                                        : fma(stored, factor, addend);
       store(scale + i, value);
       store(inverse + i, divide(splat(1.0f), value));
+      const Words size = select(which, absolute_bits(value), least);
+      ordinary = ordinary && !any(greater(least, size)) && !any(greater(size, most));
     }
   }
 };
 
-/// Calls body(first element, their number, scale, 1 / scale, zero point) for each group.
+/// Calls body(first element, their number, GroupScale) for each group.
 template <class Body>
 inline void for_each_scale(const GroupScales& s, std::size_t n, Body body) noexcept {
   const std::size_t groups = n != 0 ? ceil_div(n, s.group) : 0;
@@ -31,29 +44,12 @@ inline void for_each_scale(const GroupScales& s, std::size_t n, Body body) noexc
     const ScaleBatch batch(s, g, count);
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t first = (g + i) * s.group;
-      body(first, n - first < s.group ? n - first : s.group, batch.scale[i], batch.inverse[i],
-           s.zeros != nullptr ? s.zeros[g + i] : 0);
+      const std::int32_t zero = s.zeros != nullptr ? s.zeros[g + i] : 0;
+      body(first, n - first < s.group ? n - first : s.group,
+           GroupScale{batch.scale[i], batch.inverse[i], zero, batch.ordinary});
     }
   }
 }
-
-/// x / scale as the processor divides, by a product and two corrections, each of which the fused multiply-add computes
-/// exactly (Markstein 1990). For scales and x that keep all of it away from the ends of the exponent's range; others
-/// are divided.
-struct Quotient {
-  Floats scale, inverse;
-  bool corrects;
-  Quotient(float s, float i) noexcept : scale(splat(s)), inverse(splat(i)) {
-    const float size = __builtin_fabsf(s);
-    corrects = size >= 0x1p-60f && size <= 0x1p60f;
-  }
-  Floats operator()(Floats x) const noexcept {
-    if (!corrects) return divide(x, scale);
-    const Floats q0 = multiply(x, inverse);
-    const Floats q1 = fma(minus_fma(q0, scale, x), inverse, q0);
-    return fma(minus_fma(q1, scale, x), inverse, q1);
-  }
-};
 
 /// Calls body(x, position, count) for each vector of n numbers.
 template <class Body>
@@ -65,59 +61,148 @@ inline void for_each_vector(const float* x, std::size_t first, std::size_t n, Bo
 
 // ---- encoding -------------------------------------------------------------------------------------------------------
 
-inline void encode_integer(const EncodeArgs& g) noexcept {
-  const Words mask = splat_word(static_cast<std::int32_t>((1u << g.format->bits) - 1u));
-  const Words low = splat_word(g.format->low);
-  const Words high = splat_word(g.format->high);
-  const Floats steps = splat(static_cast<float>(1 << g.format->fraction_bits));
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, float scale, float inverse, std::int32_t z) {
-    const Words zero_point = splat_word(z);
-    const Quotient quotient(scale, inverse);
-    // Beyond 2^20 every sum with a zero point saturates; cut there, no quotient leaves the range of floats.
-    const Floats limit = splat(quotient.corrects ? __builtin_fabsf(scale) * 0x1p20f : __builtin_inff());
+/// x / scale as the processor divides, cut at +-most: by a product and two corrections, each of which the fused
+/// multiply-add computes exactly (Markstein 1990). For ordinary scales.
+struct CorrectedQuotient {
+  Floats scale, inverse, limit;
+  CorrectedQuotient(const GroupScale& s, float most) noexcept
+      : scale(splat(s.value)), inverse(splat(s.inverse)), limit(splat(__builtin_fabsf(s.value) * most)) {}
+  Floats operator()(Floats x) const noexcept {
+    return within_limit(smaller(larger(x, subtract(zero(), limit)), limit));
+  }
+  Floats of_magnitude(Floats x) const noexcept { return within_limit(smaller(x, limit)); }
+
+ private:
+  Floats within_limit(Floats x) const noexcept {
+    const Floats q0 = multiply(x, inverse);
+    const Floats q1 = fma(minus_fma(q0, scale, x), inverse, q0);
+    return fma(minus_fma(q1, scale, x), inverse, q1);
+  }
+};
+
+/// The same for any scale; by a scale of 0, 0.
+struct DividedQuotient {
+  Floats scale, limit;
+  bool by_zero;
+  DividedQuotient(const GroupScale& s, float most) noexcept
+      : scale(splat(s.value)), limit(splat(most)), by_zero(s.value == 0.0f) {}
+  Floats operator()(Floats x) const noexcept {
+    return by_zero ? zero() : smaller(larger(divide(x, scale), subtract(zero(), limit)), limit);
+  }
+  Floats of_magnitude(Floats x) const noexcept { return by_zero ? zero() : smaller(divide(x, scale), limit); }
+};
+
+/// Asks for what lies as far behind x as the whole of it is long: of a matrix, the next row, whose scales are chosen
+/// next. Where nothing is there, nothing happens.
+inline void prefetch_next(const EncodeArgs& g, std::size_t i) noexcept {
+  prefetch(reinterpret_cast<const unsigned char*>(g.x + i) + 4 * g.n);
+}
+
+struct IntegerEncoder {
+  const EncodeArgs& g;
+  Words mask, low, high, near_tie;
+  Floats steps;
+  explicit IntegerEncoder(const EncodeArgs& args) noexcept
+      : g(args),
+        mask(splat_word(static_cast<std::int32_t>((1u << args.format->bits) - 1u))),
+        low(splat_word(args.format->low)),
+        high(splat_word(args.format->high)),
+        near_tie(to_bits(splat(0.5f - 0x1p-21f * static_cast<float>(1u << args.format->bits)))),
+        steps(splat(static_cast<float>(1 << args.format->fraction_bits))) {}
+
+  template <class Quotient>
+  void encode(std::size_t first, std::size_t n, const GroupScale& s) const noexcept {
+    const Words zero_point = splat_word(s.zero);
+    const Quotient quotient(s, 0x1p20f);  // beyond that, every sum with a zero point saturates
     for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
-      const Floats limited = smaller(larger(x, subtract(zero(), limit)), limit);
-      Floats ratio = scale == 0.0f ? zero() : quotient(limited);
-      if (!quotient.corrects) ratio = smaller(larger(ratio, splat(-0x1p20f)), splat(0x1p20f));
-      const Words rounded = keep(ordered(x), to_words(multiply(ratio, steps)));  // NaN is 0
+      const Words rounded = keep(ordered(x), to_words(multiply(quotient(x), steps)));  // NaN is 0
       const Words stored = smaller(larger(add_words(rounded, zero_point), low), high);
       store_codes(g.codes + i, and_words(stored, mask), count);
     });
+  }
+
+  /// By a product with 1 / scale, which a sum with 1.5 * 2^23 rounds to an integer. Up to 2^(bits + 1) steps it is
+  /// within 2^(bits - 21) of the quotient, so they round alike unless a number lies that near to a tie; beyond them,
+  /// both saturate. False: there is such a number, or NaN, and the codes do not count.
+  bool encode_quickly(std::size_t first, std::size_t n, const GroupScale& s) const noexcept {
+    constexpr std::int32_t kMagic = 0x4b400000;
+    const Floats factor = multiply(splat(s.inverse), steps);
+    const Floats magic = splat(0x1.8p23f + static_cast<float>(s.zero));
+    const Words least = add_words(low, splat_word(kMagic));
+    const Words most = add_words(high, splat_word(kMagic));
+    Words furthest = splat_word(0);
+    for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
+      prefetch_next(g, i);
+      const Floats shifted = fma(x, factor, magic);
+      const Floats rest = fma(x, factor, subtract(magic, shifted));
+      furthest = larger(furthest, absolute_bits(rest));
+      store_codes(g.codes + i, and_words(smaller(larger(to_bits(shifted), least), most), mask), count);
+    });
+    return !any(greater(furthest, near_tie));
+  }
+};
+
+inline void encode_integer(const EncodeArgs& g) noexcept {
+  constexpr std::size_t kPiece = 128;  // few enough that most pieces have no tie
+  const IntegerEncoder encoder(g);
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
+    if (!s.ordinary) return encoder.encode<DividedQuotient>(first, n, s);
+    for (std::size_t i = 0; i < n; i += kPiece) {
+      const std::size_t count = n - i < kPiece ? n - i : kPiece;
+      if (!encoder.encode_quickly(first + i, count, s)) encoder.encode<CorrectedQuotient>(first + i, count, s);
+    }
   });
+}
+
+/// False: there is NaN, and the codes do not count.
+template <class Quotient>
+inline bool encode_minifloats(const EncodeArgs& g, const MinifloatFormat& format, std::size_t first, std::size_t n,
+                              const GroupScale& s) noexcept {
+  const Quotient quotient({__builtin_fabsf(s.value), __builtin_fabsf(s.inverse), 0, s.ordinary}, g.format->max);
+  const Words flip = to_bits(splat(s.value));
+  const bool by_zero = s.value == 0.0f;
+  Words most = splat_word(0);
+  for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
+    prefetch_next(g, i);
+    const Words magnitude = absolute_bits(x);
+    most = larger(most, magnitude);
+    const Words signs = by_zero ? splat_word(0) : xor_words(to_bits(x), flip);
+    const Words code = format.magnitude_code(quotient.of_magnitude(from_bits(magnitude)));
+    store_codes(g.codes + i, format.with_sign(code, signs), count);
+  });
+  return !any(greater(most, splat_word(0x7f800000)));
 }
 
 inline void encode_minifloat(const EncodeArgs& g) noexcept {
   const MinifloatFormat format(*g.format);
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, float scale, float inverse, std::int32_t) {
-    const Quotient quotient(__builtin_fabsf(scale), __builtin_fabsf(inverse));
-    const Floats limit = splat(quotient.corrects ? __builtin_fabsf(scale) * g.format->max : __builtin_inff());
-    const Words flip = sign_bits(splat(scale));
-    for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
-      if (scale == 0.0f || any_unordered(x)) {  // NaN is there only where it is kept
-        for (std::size_t j = 0; j < count; ++j)
-          g.codes[i + j] = g.format->encode(scale == 0.0f ? 0.0f : g.x[i + j] / scale);
-        return;
-      }
-      Floats ratio = quotient(smaller(from_bits(absolute_bits(x)), limit));
-      if (!quotient.corrects) ratio = smaller(ratio, format.max);
-      const Words signs = xor_words(to_bits(x), flip);
-      store_codes(g.codes + i, format.with_sign(format.magnitude_code(ratio), signs), count);
-    });
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
+    if (s.ordinary ? encode_minifloats<CorrectedQuotient>(g, format, first, n, s)
+                   : encode_minifloats<DividedQuotient>(g, format, first, n, s))
+      return;
+    for (std::size_t i = first; i < first + n; ++i)
+      g.codes[i] = g.format->encode(s.value == 0.0f ? 0.0f : g.x[i] / s.value);
+  });
+}
+
+template <class Quotient>
+inline void encode_levels(const EncodeArgs& g, const CodebookFormat& format, std::size_t first, std::size_t n,
+                          const GroupScale& s) noexcept {
+  const Floats zero_point = splat(static_cast<float>(s.zero));
+  const Quotient quotient(s, 0x1p20f);
+  for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
+    prefetch_next(g, i);
+    const Floats known = from_bits(keep(ordered(x), to_bits(x)));  // NaN is the zero point
+    store_codes(g.codes + i, format.code(add(quotient(known), zero_point)), count);
   });
 }
 
 inline void encode_codebook(const EncodeArgs& g) noexcept {
   const CodebookFormat format(*g.format);
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, float scale, float inverse, std::int32_t z) {
-    const Floats zero_point = splat(static_cast<float>(z));
-    const Quotient quotient(scale, inverse);
-    const Floats limit = splat(quotient.corrects ? __builtin_fabsf(scale) * 0x1p20f : __builtin_inff());
-    for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
-      const Floats known = from_bits(keep(ordered(x), to_bits(x)));  // NaN is the zero point
-      const Floats limited = smaller(larger(known, subtract(zero(), limit)), limit);
-      const Floats ratio = scale == 0.0f ? zero() : quotient(limited);
-      store_codes(g.codes + i, format.code(add(ratio, zero_point)), count);
-    });
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
+    if (s.ordinary)
+      encode_levels<CorrectedQuotient>(g, format, first, n, s);
+    else
+      encode_levels<DividedQuotient>(g, format, first, n, s);
   });
 }
 
@@ -127,10 +212,10 @@ inline void encode_codebook(const EncodeArgs& g) noexcept {
 inline void decode_small(const DecodeArgs& g) noexcept {
   float values[16];
   for (std::size_t i = 0; i < 16; ++i) values[i] = g.format->values[i & ((1u << g.format->bits) - 1u)];
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, float scale, float, std::int32_t z) {
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
     float results[16];
     for (std::size_t i = 0; i < 16; i += kLanes)
-      store(results + i, multiply(splat(scale), subtract(load(values + i), splat(static_cast<float>(z)))));
+      store(results + i, multiply(splat(s.value), subtract(load(values + i), splat(static_cast<float>(s.zero)))));
     const Table16 table(results);
     std::size_t i = first;
     for (; i + kLanes <= first + n; i += kLanes) store(g.out + i, table[load_bytes(g.codes + i)]);
@@ -141,9 +226,9 @@ inline void decode_small(const DecodeArgs& g) noexcept {
 /// Calls value(codes) for each vector of codes, and writes scale * (value - zero).
 template <class Value>
 inline void decode_with(const DecodeArgs& g, Value value) noexcept {
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, float s, float, std::int32_t z) {
-    const Floats scale = splat(s);
-    const Floats zero_point = splat(static_cast<float>(z));
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
+    const Floats scale = splat(s.value);
+    const Floats zero_point = splat(static_cast<float>(s.zero));
     std::size_t i = first;
     for (; i + kLanes <= first + n; i += kLanes)
       store(g.out + i, multiply(scale, subtract(value(load_bytes(g.codes + i)), zero_point)));
@@ -262,11 +347,12 @@ inline void range(RangeArgs& g) noexcept {
   }
 }
 
-/// The bits of the largest magnitude of n numbers, whatever they are.
-inline std::int32_t largest_bits(const float* x, std::size_t n) noexcept {
+/// The bits of the largest magnitudes of a group, whatever they are, spread over the lanes.
+inline Words largest_magnitudes(const float* x, std::size_t first, std::size_t n, std::size_t group) noexcept {
   Words most = splat_word(0);
-  for_each_vector(x, 0, n, [&](Floats v, std::size_t, std::size_t) { most = larger(most, absolute_bits(v)); });
-  return largest_word(most);
+  for_each_vector(x, first, n - first < group ? n - first : group,
+                  [&](Floats v, std::size_t, std::size_t) { most = larger(most, absolute_bits(v)); });
+  return most;
 }
 
 inline Floats power_of_two(const PlainScalesArgs& g, Floats amax) noexcept {
@@ -281,27 +367,28 @@ inline Floats power_of_two(const PlainScalesArgs& g, Floats amax) noexcept {
 }
 
 inline bool plain_scales(const PlainScalesArgs& g) noexcept {
-  constexpr std::int32_t kLeast = (127 - 60) << 23;  // between 2^-60 and 2^60 nothing here comes near a float's ends
-  constexpr std::int32_t kMost = (127 + 60) << 23;
+  // Between 2^-60 and 2^60 nothing here comes near a float's ends.
+  const Words least = splat_word((127 - 60) << 23);
+  const Words most = splat_word((127 + 60) << 23);
+  const bool to_powers = g.power_rule != PowerScale::none;
   const MinifloatFormat type(g.mantissa_bits < 23 ? g.mantissa_bits : 10, g.min_exponent, g.max, 8, true);
   const std::size_t groups = g.n != 0 ? ceil_div(g.n, g.group) : 0;
   for (std::size_t first = 0; first < groups; first += kLanes) {
     const std::size_t count = groups - first < kLanes ? groups - first : kLanes;
-    std::int32_t amax_bits[kLanes] = {};
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t at = (first + i) * g.group;
-      amax_bits[i] = largest_bits(g.x + at, g.n - at < g.group ? g.n - at : g.group);
-      const bool is_zero = amax_bits[i] == 0 && g.power_rule == PowerScale::none;
-      if (!is_zero && (amax_bits[i] < kLeast || amax_bits[i] > kMost)) return false;
+    Words magnitudes[kLanes];
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      magnitudes[i] = least;
+      if (i < count) magnitudes[i] = largest_magnitudes(g.x, (first + i) * g.group, g.n, g.group);
     }
-    float amax_values[kLanes];
-    __builtin_memcpy(amax_values, amax_bits, sizeof amax_values);
-    const Floats amax = load(amax_values);
+    const Words amax = largest_of_each(magnitudes);
+    Words unusual = select(greater(least, amax), amax, splat_word(0));
+    if (to_powers) unusual = select(greater(splat_word(1), amax), least, unusual);
+    if (any(greater(unusual, splat_word(0))) || any(greater(amax, most))) return false;
     Floats stored = zero();
-    if (g.power_rule != PowerScale::none) {
-      stored = power_of_two(g, amax);
+    if (to_powers) {
+      stored = power_of_two(g, from_bits(amax));
     } else {
-      const Floats scale = divide(amax, splat(g.unit));
+      const Floats scale = divide(from_bits(amax), splat(g.unit));
       const Floats super = splat(g.super);
       const Floats wanted = g.super == 1.0f ? scale : g.reciprocal ? multiply(scale, super) : divide(scale, super);
       stored = g.mantissa_bits < 23 ? type.value(wanted, {}) : wanted;

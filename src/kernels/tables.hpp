@@ -9,5 +9,6 @@ namespace kvant::kernels {
 void use_generic(Kernels& table) noexcept;
 void use_avx2(Kernels& table) noexcept;
 void use_avx512(Kernels& table) noexcept;
+void use_neon(Kernels& table) noexcept;
 
 }  // namespace kvant::kernels

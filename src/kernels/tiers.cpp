@@ -31,6 +31,9 @@ constexpr std::array kRows {
 #if defined(KVANT_TIER_AVX512)
       Row{"avx512", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni", &use_avx512},
 #endif
+#if defined(KVANT_TIER_NEON)
+      Row{"neon", "asimd dotprod", &use_neon},
+#endif
 };
 
 struct Built {

@@ -296,14 +296,6 @@ inline Floats fold_each(const Floats (&v)[kLanes], Fold fold) noexcept {
   const Floats all = fold(_mm256_shuffle_ps(even, odd, 0x88), _mm256_shuffle_ps(even, odd, 0xdd));
   return _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
-inline Floats sum_of_each(const Floats (&v)[kLanes]) noexcept {
-  return fold_each(v, [](Floats a, Floats b) { return add(a, b); });
-}
-inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
-  Floats bits[kLanes];
-  for (std::size_t i = 0; i < kLanes; ++i) bits[i] = from_bits(v[i]);
-  return to_bits(fold_each(bits, [](Floats a, Floats b) { return from_bits(larger(to_bits(a), to_bits(b))); }));
-}
 constexpr std::size_t kTrialsAtOnce = 2;
 
 // ---- how large tiles are: blocks(rows) of vectors(rows); decoding needs registers of its own -----------------------

@@ -242,14 +242,6 @@ inline Floats fold_each(const Floats (&v)[kLanes], Fold fold) noexcept {
   const Words transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   return _mm512_permutexvar_ps(transposed, all);
 }
-inline Floats sum_of_each(const Floats (&v)[kLanes]) noexcept {
-  return fold_each(v, [](Floats a, Floats b) { return add(a, b); });
-}
-inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
-  Floats bits[kLanes];
-  for (std::size_t i = 0; i < kLanes; ++i) bits[i] = from_bits(v[i]);
-  return to_bits(fold_each(bits, [](Floats a, Floats b) { return from_bits(larger(to_bits(a), to_bits(b))); }));
-}
 constexpr std::size_t kTrialsAtOnce = 4;
 
 // ---- how large tiles are: blocks(rows) of vectors(rows), so that there are at least 8 accumulators ------------------

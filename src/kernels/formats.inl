@@ -6,6 +6,16 @@ constexpr std::size_t kParts = 16 / kLanes;  // vectors that hold 16 lanes
 inline Words absolute_bits(Floats x) noexcept { return and_words(to_bits(x), splat_word(INT32_MAX)); }
 inline Words sign_bits(Floats x) noexcept { return and_words(to_bits(x), splat_word(INT32_MIN)); }
 
+/// Lane i: of the lanes of v[i], their sum, as a tree; and the largest word.
+inline Floats sum_of_each(const Floats (&v)[kLanes]) noexcept {
+  return fold_each(v, [](Floats a, Floats b) { return add(a, b); });
+}
+inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
+  Floats bits[kLanes];
+  for (std::size_t i = 0; i < kLanes; ++i) bits[i] = from_bits(v[i]);
+  return to_bits(fold_each(bits, [](Floats a, Floats b) { return from_bits(larger(to_bits(a), to_bits(b))); }));
+}
+
 struct IntegerFormat {
   Floats low, high;
   float step;  // the value of one

@@ -214,19 +214,17 @@ inline void store_codes(std::uint8_t* p, Words x, std::size_t count) noexcept {
 }
 /// Lanes added 2 apart, then 1.
 inline float sum_of_floats(Floats x) noexcept { return (x[0] + x[2]) + (x[1] + x[3]); }
-/// Lane i: the lanes of v[i], added 2 apart, then 1.
-inline Floats sum_of_each(const Floats (&v)[kLanes]) noexcept {
-  const auto by_two = [](Floats a, Floats b) {
+/// Lane i: the lanes of v[i], folded 2 apart, then 1.
+template <class Fold>
+inline Floats fold_each(const Floats (&v)[kLanes], Fold fold) noexcept {
+  const auto by_two = [&](Floats a, Floats b) {
     const float64x2_t x = vreinterpretq_f64_f32(a);
     const float64x2_t y = vreinterpretq_f64_f32(b);
-    return add(vreinterpretq_f32_f64(vtrn1q_f64(x, y)), vreinterpretq_f32_f64(vtrn2q_f64(x, y)));
+    return fold(vreinterpretq_f32_f64(vtrn1q_f64(x, y)), vreinterpretq_f32_f64(vtrn2q_f64(x, y)));
   };
   const Floats ab = by_two(v[0], v[1]);
   const Floats cd = by_two(v[2], v[3]);
-  return add(vuzp1q_f32(ab, cd), vuzp2q_f32(ab, cd));
-}
-inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
-  return vpmaxq_s32(vpmaxq_s32(v[0], v[1]), vpmaxq_s32(v[2], v[3]));
+  return fold(vuzp1q_f32(ab, cd), vuzp2q_f32(ab, cd));
 }
 constexpr std::size_t kTrialsAtOnce = 2;
 

@@ -34,6 +34,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/nn/sampling.cpp
        src/pipeline/bandwidth.cpp
        src/pipeline/bench.cpp
+       src/pipeline/bench_conversion.cpp
        src/pipeline/bench_linear.cpp
        src/pipeline/caches.cpp
        src/pipeline/compare.cpp

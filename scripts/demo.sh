@@ -53,7 +53,7 @@ echo 'KL: divergence from the float model per token; top-1: how often both predi
 echo
 echo 'A layer of 4096 x 4096 on this machine:'
 echo
-"$kvant" bench --shape 4096x4096 --m 1,128 --quiet
+"$kvant" bench --shape 4096x4096 --m 1,128 --op 'gemm_.*' --quiet
 
 prompt='lighthouse (noun):'
 echo

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -52,18 +54,39 @@ io::Json to_json(const BenchReport& report) {
   return json;
 }
 
-/// Markdown that reads well as it is.
-std::string to_markdown(const BenchReport& report) {
+/// What layers do, as Markdown that reads well as it is.
+std::string layer_table(const BenchReport& report) {
   std::string text = fmt::format("| {:<23} | {:>11} | {:>5} | {:>9} | {:>11} | {:>8} | {:>7} |\n", "layer", "N x K",
                                  "M", "ms", "rate", "of limit", "vs fp32");
   text +=
       fmt::format("|:{:-<23}-|-{:->11}:|-{:->5}:|-{:->9}:|-{:->11}:|-{:->8}:|-{:->7}:|\n", "", "", "", "", "", "", "");
   for (const BenchRow& r : report.rows)
-    text += fmt::format("| {:<23} | {:>11} | {:>5} | {:>9.3f} | {:>11} | {:>8} | {:>7} |\n", r.scheme,
-                        fmt::format("{} x {}", r.n, r.k), r.m, 1e3 * r.seconds_median,
-                        r.memory_bound() ? fmt::format("{:.1f} GB/s", r.gb_per_s) : fmt::format("{:.0f} GOP/s", r.gops),
-                        fmt::format("{:.0f} %", r.percent_of_limit()),
-                        r.times_fp32 ? fmt::format("{:.2f} x", *r.times_fp32) : "");
+    if (r.m != 0)
+      text += fmt::format(
+          "| {:<23} | {:>11} | {:>5} | {:>9.3f} | {:>11} | {:>8} | {:>7} |\n", r.scheme,
+          fmt::format("{} x {}", r.n, r.k), r.m, 1e3 * r.seconds_median,
+          r.memory_bound() ? fmt::format("{:.1f} GB/s", r.gb_per_s) : fmt::format("{:.0f} GOP/s", r.gops),
+          fmt::format("{:.0f} %", r.percent_of_limit()), r.times_fp32 ? fmt::format("{:.2f} x", *r.times_fp32) : "");
+  return text;
+}
+
+std::string conversion_table(const BenchReport& report) {
+  std::string text = fmt::format("| {:<38} | {:>11} | {:>9} | {:>10} | {:>9} | {:>9} |\n", "conversion", "N x K", "ms",
+                                 "weights", "floats", "of read");
+  text += fmt::format("|:{:-<38}-|-{:->11}:|-{:->9}:|-{:->10}:|-{:->9}:|-{:->9}:|\n", "", "", "", "", "", "");
+  for (const BenchRow& r : report.rows)
+    if (r.m == 0)
+      text += fmt::format("| {:<38} | {:>11} | {:>9.3f} | {:>10} | {:>9} | {:>9} |\n", r.op + " " + r.scheme,
+                          fmt::format("{} x {}", r.n, r.k), 1e3 * r.seconds_median, fmt::format("{:.3f} G/s", r.gops),
+                          fmt::format("{:.1f} GB/s", r.gb_per_s), fmt::format("{:.0f} %", r.percent_of_read));
+  return text;
+}
+
+std::string to_markdown(const BenchReport& report) {
+  std::string text;
+  const auto conversions = std::ranges::count(report.rows, std::size_t{0}, &BenchRow::m);
+  if (static_cast<std::size_t>(conversions) < report.rows.size()) text += layer_table(report);
+  if (conversions != 0) text += (text.empty() ? "" : "\n") + conversion_table(report);
   text +=
       fmt::format("\nTier {}, {}. Limits in this run: {:.1f} GB/s read from memory", report.tier,
                   report.threads == 1 ? "1 thread" : fmt::format("{} threads", report.threads), report.reads.memory);
@@ -76,6 +99,7 @@ std::string to_markdown(const BenchReport& report) {
 class Bench final : public Command {
  public:
   void define(Options& options) override {
+    options.path({"MODEL", "", "measure layers of the shapes that this model has"}, model_, Need::optional);
     options.text({"--op", "REGEX", "measure only these kernels or schemes: PCRE2, matched against the whole name"},
                  options_.op);
     options.custom({"--shape", "NxK", "output by input features of a layer"}, Need::optional,
@@ -99,6 +123,14 @@ class Bench final : public Command {
   Status run(Console& console) override {
     const auto runtime = make_runtime(console.options());
     if (!runtime) return propagate(runtime);
+    if (!model_.empty()) {
+      if (shapes_given_) return fail(ErrorCode::usage, "MODEL and --shape both say which shapes to measure");
+      const auto weights = io::Weights::open(model_);
+      if (!weights) return propagate(weights);
+      auto shapes = pipeline::layer_shapes(*weights);
+      if (!shapes) return propagate(shapes);
+      options_.shapes = *std::move(shapes);
+    }
     const auto report = [&] {
       Reporter reporter(console, Unit::measurements);
       return pipeline::bench(options_, runtime->context(), reporter);
@@ -112,6 +144,7 @@ class Bench final : public Command {
   }
 
  private:
+  std::filesystem::path model_;
   pipeline::BenchOptions options_;
   bool shapes_given_ = false;
 };
@@ -120,9 +153,9 @@ class Bench final : public Command {
 
 constinit const Verb kBench{
     "bench",
-    "[--op REGEX] [--shape NxK]... [--m LIST]",
-    "Measures layers of every kind on this machine, against its limits and fp32.",
-    {"kvant bench --shape 4096x4096 --m 1,128", "kvant bench --op 'int4-.*' --threads 1 --json"},
+    "[MODEL] [--op REGEX] [--shape NxK]... [--m LIST]",
+    "Measures layers and conversions of every kind on this machine, against its limits and fp32.",
+    {"kvant bench --shape 4096x4096 --m 1,128 --op 'gemm_.*'", "kvant bench models/tiny --op 'int4-.*' --json"},
     [] { return std::unique_ptr<Command>(std::make_unique<Bench>()); },
 };
 

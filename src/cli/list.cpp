@@ -60,14 +60,12 @@ io::Json methods() {
 }
 
 io::Json ops() {
-  constexpr std::array<std::string_view, 5> kWeights{"none", "f32", "bf16", "w8", "w4"};
-  constexpr std::array<std::string_view, 3> kActivations{"none", "f32", "s8"};
   io::Json rows = io::Json::array();
   for (const kernels::Op& op : kernels::kOps)
     rows.push_back(io::Json::object()
                        .set("name", op.name)
-                       .set("weights", kWeights[static_cast<std::size_t>(op.weights)])
-                       .set("activations", kActivations[static_cast<std::size_t>(op.activations)]));
+                       .set("weights", kernels::kWeightLayoutNames[static_cast<std::size_t>(op.weights)])
+                       .set("activations", kernels::kActivationNames[static_cast<std::size_t>(op.activations)]));
   return rows;
 }
 

@@ -92,10 +92,17 @@ struct DividedQuotient {
   Floats of_magnitude(Floats x) const noexcept { return by_zero ? zero() : smaller(divide(x, scale), limit); }
 };
 
-/// Asks for what lies as far behind x as the whole of it is long: of a matrix, the next row, whose scales are chosen
-/// next. Where nothing is there, nothing happens.
-inline void prefetch_next(const EncodeArgs& g, std::size_t i) noexcept {
-  prefetch(reinterpret_cast<const unsigned char*>(g.x + i) + 4 * g.n);
+/// Calls body(x, position, count) for each vector of a group, and asks for what lies as far behind it as the whole of
+/// g.x is long: of a matrix, the next row, whose scales are chosen next. Where nothing is there, nothing happens.
+/// Takes copies, because codes are bytes, which may be anything's as far as a compiler knows.
+template <class Body>
+inline void for_each_vector_of(const EncodeArgs& g, std::size_t first, std::size_t n, Body body) noexcept {
+  const std::size_t next = g.n;
+  const float* const x = g.x;
+  for_each_vector(x, first, n, [=](Floats v, std::size_t i, std::size_t count) {
+    prefetch(reinterpret_cast<const unsigned char*>(x + i + next));
+    body(v, i, count);
+  });
 }
 
 struct IntegerEncoder {
@@ -131,12 +138,12 @@ struct IntegerEncoder {
     const Words least = add_words(low, splat_word(kMagic));
     const Words most = add_words(high, splat_word(kMagic));
     Words furthest = splat_word(0);
-    for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
-      prefetch_next(g, i);
+    std::uint8_t* const codes = g.codes;
+    for_each_vector_of(g, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
       const Floats shifted = fma(x, factor, magic);
       const Floats rest = fma(x, factor, subtract(magic, shifted));
       furthest = larger(furthest, absolute_bits(rest));
-      store_codes(g.codes + i, and_words(smaller(larger(to_bits(shifted), least), most), mask), count);
+      store_codes(codes + i, and_words(smaller(larger(to_bits(shifted), least), most), mask), count);
     });
     return !any(greater(furthest, near_tie));
   }
@@ -162,13 +169,13 @@ inline bool encode_minifloats(const EncodeArgs& g, const MinifloatFormat& format
   const Words flip = to_bits(splat(s.value));
   const bool by_zero = s.value == 0.0f;
   Words most = splat_word(0);
-  for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
-    prefetch_next(g, i);
+  std::uint8_t* const codes = g.codes;
+  for_each_vector_of(g, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
     const Words magnitude = absolute_bits(x);
     most = larger(most, magnitude);
     const Words signs = by_zero ? splat_word(0) : xor_words(to_bits(x), flip);
     const Words code = format.magnitude_code(quotient.of_magnitude(from_bits(magnitude)));
-    store_codes(g.codes + i, format.with_sign(code, signs), count);
+    store_codes(codes + i, format.with_sign(code, signs), count);
   });
   return !any(greater(most, splat_word(0x7f800000)));
 }
@@ -189,10 +196,10 @@ inline void encode_levels(const EncodeArgs& g, const CodebookFormat& format, std
                           const GroupScale& s) noexcept {
   const Floats zero_point = splat(static_cast<float>(s.zero));
   const Quotient quotient(s, 0x1p20f);
-  for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
-    prefetch_next(g, i);
+  std::uint8_t* const codes = g.codes;
+  for_each_vector_of(g, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
     const Floats known = from_bits(keep(ordered(x), to_bits(x)));  // NaN is the zero point
-    store_codes(g.codes + i, format.code(add(quotient(known), zero_point)), count);
+    store_codes(codes + i, format.code(add(quotient(known), zero_point)), count);
   });
 }
 

@@ -12,7 +12,9 @@
 namespace kvant::kernels {
 
 enum class WeightLayout : std::uint8_t { none, f32, bf16, w8, w4, w2, w1 };
+inline constexpr std::array<std::string_view, 7> kWeightLayoutNames{"none", "f32", "bf16", "w8", "w4", "w2", "w1"};
 enum class Activations : std::uint8_t { none, f32, s8 };
+inline constexpr std::array<std::string_view, 3> kActivationNames{"none", "f32", "s8"};
 
 /// One slot: its name, what it reads, and which member of `Kernels` it is.
 struct Op {

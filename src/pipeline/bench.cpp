@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "bench_case.hpp"
+#include "kvant/pipeline/plan.hpp"
 #include "limits.hpp"
 #include "machine_load.hpp"
 
@@ -34,24 +35,33 @@ bool take(std::string_view& text, char c) noexcept {
   return true;
 }
 
-std::string quoted(std::string_view text) { return "'" + std::string(text.substr(0, 100)) + "'"; }
+std::string in_quotes(std::string_view text) { return "'" + std::string(text.substr(0, 100)) + "'"; }
 
 std::string one_decimal(double x) {
   const auto tenths = static_cast<long long>(x * 10 + 0.5);
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
 }
 
-/// The cases of one shape that have the same number of rows contend with each other.
-Status bench_shape(const LayerShape& shape, const BenchOptions& options, const Context& context, Limits& limits,
-                   const NextTurn& next, BenchReport& report) {
-  const auto cases = linear_cases(shape, options, context);
-  if (!cases) return propagate(cases);
-  for (auto first = cases->begin(); first != cases->end();) {
-    const auto last = std::find_if(first, cases->end(), [&](const BenchCase& c) { return c.m != first->m; });
+/// Cases of the same number of rows contend with each other.
+Status measure_all(std::span<const BenchCase> cases, const BenchOptions& options, Limits& limits, const NextTurn& next,
+                   BenchReport& report) {
+  for (auto first = cases.begin(); first != cases.end();) {
+    const auto last = std::find_if(first, cases.end(), [&](const BenchCase& c) { return c.m != first->m; });
     auto rows = measure(std::span(first, last), options, limits, next);
     if (!rows) return propagate(rows);
     std::move(rows->begin(), rows->end(), std::back_inserter(report.rows));
     first = last;
+  }
+  return {};
+}
+
+/// Layers, then conversions, so that the weights of only one kind are held.
+Status bench_shape(const LayerShape& shape, const BenchOptions& options, const Context& context, Limits& limits,
+                   const NextTurn& next, BenchReport& report) {
+  for (const auto make : {&linear_cases, &conversion_cases}) {
+    const auto cases = make(shape, options, context);
+    if (!cases) return propagate(cases);
+    if (const Status ok = measure_all(*cases, options, limits, next, report); !ok) return ok;
   }
   return {};
 }
@@ -63,21 +73,22 @@ Result<BenchReport> bench_all(const BenchOptions& options, const Context& contex
   BenchReport report;
   report.tier = context.kernels().tier;
   report.threads = context.concurrency();
-  const std::uint64_t total = options.shapes.size() * options.row_counts.size();
+  const std::uint64_t total = options.shapes.size() * (options.row_counts.size() + 1);
   std::uint64_t done = 0;
   for (const LayerShape& shape : options.shapes) {
     const std::string name = std::to_string(shape.n) + "x" + std::to_string(shape.k);
-    std::size_t rows = 0;
+    std::optional<std::size_t> rows;
     const NextTurn next = [&](const BenchCase& c) {
-      if (c.m != rows) ++done;
+      if (rows != c.m) ++done;
       rows = c.m;
-      return progress.advance(name + ", M = " + std::to_string(c.m), done - 1, total);
+      return progress.advance(name + (c.m != 0 ? ", M = " + std::to_string(c.m) : ", conversions"), done - 1, total);
     };
     if (!progress.advance(name, done, total)) return fail(ErrorCode::interrupted, "interrupted");
     if (const Status ok = bench_shape(shape, options, context, limits, next, report); !ok) return propagate(ok);
   }
   if (report.rows.empty())
-    return fail(ErrorCode::usage, "nothing to measure: " + quoted(options.op) + " is the name of no op and no scheme");
+    return fail(ErrorCode::usage,
+                "nothing to measure: " + in_quotes(options.op) + " is the name of no op and no scheme");
   if (!progress.advance("limits of the machine", total, total)) return fail(ErrorCode::interrupted, "interrupted");
   report.peaks = limits.all_peaks(options.rounds, options.seconds);
   report.reads = limits.all_reads(options.rounds, options.seconds);
@@ -95,8 +106,30 @@ Result<LayerShape> parse_layer_shape(std::string_view text) {
   const auto n = take_number(rest, kMostOutputs);
   if (n && take(rest, 'x'))
     if (const auto k = take_number(rest, kMostInputs); k && rest.empty()) return LayerShape{*n, *k};
-  return fail(ErrorCode::usage, quoted(text) + " is no shape; expected NxK, as 4096x4096, of at most " +
+  return fail(ErrorCode::usage, in_quotes(text) + " is no shape; expected NxK, as 4096x4096, of at most " +
                                     std::to_string(kMostOutputs) + "x" + std::to_string(kMostInputs));
+}
+
+Result<std::vector<LayerShape>> layer_shapes(const io::Weights& weights) {
+  const bool quantized =
+      std::ranges::any_of(weights.list(), [](const io::WeightInfo& w) { return w.scheme.has_value(); });
+  Plan plan;
+  if (!quantized) {
+    auto made = make_plan(weights, {*parse_scheme("int8-channel"), {}});
+    if (!made) return propagate(made);
+    plan = std::move(*made);
+  }
+  std::vector<LayerShape> shapes;
+  for (std::size_t i = 0; i < weights.list().size(); ++i) {
+    const io::WeightInfo& w = weights.list()[i];
+    if (quantized ? !w.scheme.has_value() : plan.tensors[i].action != Action::quantize) continue;
+    const LayerShape shape{w.rows(), w.cols()};
+    const bool measurable = shape.n >= 1 && shape.n <= kMostOutputs && shape.k >= 1 && shape.k <= kMostInputs;
+    if (measurable && std::ranges::find(shapes, shape) == shapes.end()) shapes.push_back(shape);
+  }
+  if (shapes.empty())
+    return fail(ErrorCode::no_model, "has no linear layers to measure", {weights.checkpoint().path().string(), {}, {}});
+  return shapes;
 }
 
 Result<std::vector<std::size_t>> parse_row_counts(std::string_view text) {
@@ -105,11 +138,11 @@ Result<std::vector<std::size_t>> parse_row_counts(std::string_view text) {
   do {
     const auto count = take_number(rest, kMostRows);
     if (!count || std::ranges::find(counts, *count) != counts.end())
-      return fail(ErrorCode::usage, quoted(text) + " is no list of different numbers from 1 to " +
+      return fail(ErrorCode::usage, in_quotes(text) + " is no list of different numbers from 1 to " +
                                         std::to_string(kMostRows) + ", as 1,4,16");
     counts.push_back(*count);
   } while (take(rest, ','));
-  if (!rest.empty()) return fail(ErrorCode::usage, quoted(text) + " is no list of numbers, as 1,4,16");
+  if (!rest.empty()) return fail(ErrorCode::usage, in_quotes(text) + " is no list of numbers, as 1,4,16");
   return counts;
 }
 

@@ -33,6 +33,11 @@ struct BenchCase {
 [[nodiscard]] Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const BenchOptions& options,
                                                           const Context& context);
 
+/// Conversions between floats and codes of synthetic weights, those that options.op names: encoding with plain scales,
+/// decoding, and quantizing with searched scales. Bytes are those of the floats, operations are weights. Likewise.
+[[nodiscard]] Result<std::vector<BenchCase>> conversion_cases(const LayerShape& shape, const BenchOptions& options,
+                                                              const Context& context);
+
 /// Called before each turn; false ends the measurement with `interrupted`.
 using NextTurn = std::function<bool(const BenchCase&)>;
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "bench_case.hpp"
+#include "bench_data.hpp"
 #include "caches.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/core/rng.hpp"
@@ -46,31 +47,10 @@ struct Layer {
   Linear sample;
 };
 
-/// Evenly distributed numbers, the same on every machine.
-Matrix<float> synthetic(std::size_t rows, std::size_t cols, std::uint64_t seed, const Context& context) {
-  Matrix<float> out(rows, cols);
-  context.for_each(rows, [&](std::size_t r) {
-    Rng random(mix64(seed + r));
-    for (float& x : out.row(r)) x = random.uniform() - 0.5f;
-  });
-  return out;
-}
-
 Matrix<float> gather(MatrixView<const float> from, std::span<const std::size_t> rows) {
   Matrix<float> out(rows.size(), from.cols());
   for (std::size_t i = 0; i < rows.size(); ++i) std::ranges::copy(from.row(rows[i]), out.row(i).begin());
   return out;
-}
-
-/// At most `most` of 0 … count - 1, in thirds from the start, the middle and the end, ascending.
-std::vector<std::size_t> spread(std::size_t count, std::size_t most) {
-  std::vector<std::size_t> chosen;
-  const std::size_t third = std::max<std::size_t>(most / 3, 1);
-  for (std::size_t i = 0; i < count; ++i) {
-    const bool middle = i >= count / 2 && i - count / 2 < third;
-    if (count <= most || i < third || middle || i + third >= count) chosen.push_back(i);
-  }
-  return chosen;
 }
 
 Result<Linear> make_linear(MatrixView<const float> w, const Scheme& scheme, const Context& context) {

@@ -2,9 +2,12 @@
 // kvant bench: its keys, its table, its options.
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "checkpoints.hpp"
 #include "run_kvant.hpp"
 
 namespace {
@@ -13,7 +16,8 @@ using namespace kvant::cli::test;
 using Keys = std::vector<std::string>;
 
 TEST(Bench, GivesTheDocumentedKeys) {
-  const Outcome run = run_kvant({"bench", "--shape", "256x256", "--m", "1,4", "--json", "--threads", "1"});
+  const Outcome run =
+      run_kvant({"bench", "--shape", "256x256", "--m", "1,4", "--json", "--threads", "1", "--op", "gemm_.*"});
   ASSERT_EQ(run.exit, 0) << run.err;
   const kvant::io::Json json = json_of(run.out);
   EXPECT_EQ(keys_of(json), (Keys{"schema", "machine", "peaks", "rows"}));
@@ -45,11 +49,33 @@ TEST(Bench, PrintsAMarkdownTable) {
   EXPECT_NE(run.out.find("\nTier generic, "), std::string::npos) << run.out;
 }
 
+TEST(Bench, PrintsConversionsAsATableOfTheirOwn) {
+  const Outcome run =
+      run_kvant({"bench", "--shape=64x32", "--m=2", "--op", "int4-g32", "--quiet", "--tier", "generic"});
+  ASSERT_EQ(run.exit, 0) << run.err;
+  EXPECT_TRUE(run.out.starts_with("| layer ")) << run.out;
+  EXPECT_NE(run.out.find("\n\n| conversion "), std::string::npos) << run.out;
+  for (const char* op : {"encode_integer", "decode", "fit_integer"})
+    EXPECT_NE(run.out.find("\n| " + std::string(op) + " int4-g32 "), std::string::npos) << run.out;
+}
+
+TEST(Bench, TakesTheShapesOfAModel) {
+  const Outcome run = run_kvant({"bench", kTiny.string(), "--m", "1", "--op", "int4-g32/int8-token", "--json"});
+  ASSERT_EQ(run.exit, 0) << run.err;
+  std::set<std::pair<double, double>> shapes;
+  const kvant::io::Json json = json_of(run.out);
+  for (const kvant::io::Json& row : json.find("rows")->items())
+    shapes.insert({number_at(row, "n"), number_at(row, "k")});
+  EXPECT_EQ(shapes, (std::set<std::pair<double, double>>{{128, 256}, {256, 256}, {256, 768}, {768, 256}}));
+  expect_error({"bench", kTiny.string(), "--shape", "8x8"}, 2, "usage");
+  expect_error({"bench", (kTiny / "config.json").string()}, 3, "bad_header");
+}
+
 TEST(Bench, RefusesWhatItCannotRead) {
   expect_error({"bench", "--shape", "4096"}, 2, "usage");
   expect_error({"bench", "--m", "1,two"}, 2, "usage");
   expect_error({"bench", "--m", "1", "--m", "2"}, 2, "usage");
-  expect_error({"bench", "model"}, 2, "usage");
+  expect_error({"bench", "no-such-model"}, 5, "not_found");
   expect_error({"bench", "--shape", "8x8", "--m", "1", "--op", "("}, 2, "bad_pattern");
   expect_error({"bench", "--shape", "8x8", "--m", "1", "--op", "int5"}, 2, "usage");
 }

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,12 @@
 namespace kvant::pipeline {
 namespace {
 
+using kernels::DecodeArgs;
+using kernels::EncodeArgs;
 using kernels::Gemm;
 using kernels::GemmArgs;
 using kernels::Kernels;
+using kernels::NarrowArgs;
 
 class Silent final : public Progress {
  public:
@@ -30,7 +34,8 @@ class Silent final : public Progress {
   int stop_at = std::numeric_limits<int>::max();
 };
 
-BenchOptions quick(std::string op = ".*") {
+/// Layers alone, unless `op` names conversions.
+BenchOptions quick(std::string op = "gemm_.*") {
   BenchOptions options;
   options.shapes = {{40, 72}};
   options.row_counts = {1, 5};
@@ -107,7 +112,62 @@ TEST(Bench, CountsThePackedBytes) {
   ASSERT_TRUE(report) << describe(report.error());
   // 2 panels of 32 columns; groups of 32, 32 and 8 inputs: 4 + 4 + 1 steps of 128 bytes, 3 records of 64.
   constexpr double kBytes = 2 * (9 * 128 + 3 * 64);
-  for (const BenchRow& row : report->rows) EXPECT_NEAR(row.gb_per_s * row.seconds_median * 1e9, kBytes, 1e-6);
+  for (const BenchRow& row : report->rows) {
+    if (row.m != 0) {
+      EXPECT_NEAR(row.gb_per_s * row.seconds_median * 1e9, kBytes, 1e-6);
+    }
+  }
+}
+
+TEST(Bench, MeasuresConversionsInWeightsAndFloats) {
+  const auto report = quick_bench(quick("encode_integer|decode|narrow_.*|fit_codebook"));
+  ASSERT_TRUE(report) << describe(report.error());
+  std::map<std::string, std::size_t> schemes;
+  for (const BenchRow& row : report->rows) {
+    EXPECT_EQ(row.m, 0u);
+    EXPECT_DOUBLE_EQ(row.gops * row.seconds_median * 1e9, 40.0 * 72);
+    EXPECT_DOUBLE_EQ(row.gb_per_s, 4 * row.gops);
+    EXPECT_FALSE(row.percent_of_peak || row.times_fp32);
+    ++schemes[row.op];
+  }
+  EXPECT_EQ(schemes.size(), 5u);
+  EXPECT_EQ(schemes["narrow_fp16"], 1u);
+  EXPECT_GE(schemes["decode"], 15u);
+  EXPECT_GE(schemes["fit_codebook"], 1u);
+}
+
+/// The generic kernel, but for the last code.
+template <void (*Kernels::*Slot)(const EncodeArgs&) noexcept>
+void encode_nearly_right(const EncodeArgs& g) noexcept {
+  (generic().*Slot)(g);
+  g.codes[g.n - 1] ^= 1;
+}
+void decode_nearly_right(const DecodeArgs& g) noexcept {
+  generic().decode(g);
+  g.out[0] = std::nextafter(g.out[0], 1e30f);
+}
+void narrow_nearly_right(const NarrowArgs& g) noexcept {
+  generic().narrow_bf16(g);
+  g.codes[0] ^= 1;
+}
+
+TEST(Bench, FindsAWrongCodeOfEveryConversion) {
+  const auto expect_wrong = [](const std::string& op, auto break_it) {
+    Kernels broken = generic();
+    break_it(broken);
+    SerialExecutor serial;
+    const auto report = quick_bench(quick(op), Context(broken, serial));
+    ASSERT_FALSE(report) << op;
+    EXPECT_EQ(report.error().code, ErrorCode::threshold);
+    EXPECT_NE(report.error().message.find(op), std::string::npos) << report.error().message;
+  };
+  expect_wrong("encode_integer", [](Kernels& k) { k.encode_integer = &encode_nearly_right<&Kernels::encode_integer>; });
+  expect_wrong("encode_minifloat",
+               [](Kernels& k) { k.encode_minifloat = &encode_nearly_right<&Kernels::encode_minifloat>; });
+  expect_wrong("encode_codebook",
+               [](Kernels& k) { k.encode_codebook = &encode_nearly_right<&Kernels::encode_codebook>; });
+  expect_wrong("decode", [](Kernels& k) { k.decode = &decode_nearly_right; });
+  expect_wrong("narrow_bf16", [](Kernels& k) { k.narrow_bf16 = &narrow_nearly_right; });
 }
 
 TEST(Bench, TakesNamesOfOpsAndOfSchemes) {

@@ -122,7 +122,8 @@ struct GroupScales {
 
 /// codes[i] = code of x[i] / scale, the quotient rounded to float32 first. Integers: round to nearest even, then add
 /// the zero point, then saturate. Codebooks: the level nearest to the quotient plus the zero point. A scale of 0
-/// encodes quotients of 0; none is Inf or NaN. NaN is what the format makes of it (integers: 0, codebooks: the zero point).
+/// encodes quotients of 0; none is Inf or NaN. NaN is what the format makes of it (integers: 0, codebooks: the zero
+/// point).
 struct EncodeArgs {
   const FormatArgs* format;
   const float* x;

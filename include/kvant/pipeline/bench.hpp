@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kvant/core/error.hpp"
+#include "kvant/io/weights.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/pipeline/progress.hpp"
 
@@ -30,6 +31,10 @@ struct LayerShape {
 
 /// `NxK`, as `4096x4096`: n up to 1048576, k up to 65536. `usage` otherwise.
 [[nodiscard]] Result<LayerShape> parse_layer_shape(std::string_view text);
+
+/// The different shapes of a checkpoint's linear layers, in the order of its weights: of those that are quantized, or
+/// else of those that `quantize` takes unless told otherwise. `no_model` where it has none.
+[[nodiscard]] Result<std::vector<LayerShape>> layer_shapes(const io::Weights& weights);
 
 /// Numbers of input rows, as `1,4,16`, each from 1 to 65536. `usage` otherwise.
 [[nodiscard]] Result<std::vector<std::size_t>> parse_row_counts(std::string_view text);
@@ -46,14 +51,14 @@ struct BenchOptions {
 
 /// A contender's figures. Rates are those of the median turn; shares are medians of each turn's own share.
 struct BenchRow {
-  std::string op;      ///< the kernel
-  std::string scheme;  ///< what the layer is stored as
-  std::size_t n = 0, k = 0, m = 0;
+  std::string op;                              ///< the kernel
+  std::string scheme;                          ///< what the layer is stored as
+  std::size_t n = 0, k = 0, m = 0;             ///< m: input rows; 0 for conversions between floats and codes
   double seconds_min = 0, seconds_median = 0;  ///< per call
-  double gops = 0;                             ///< 2 * m * n * k operations per call
+  double gops = 0;                             ///< 2 * m * n * k operations per call; conversions: n * k weights
   std::string peak;                            ///< the instruction whose rate is the limit; empty where none fits
   std::optional<double> percent_of_peak;
-  double gb_per_s = 0;  ///< of packed weights
+  double gb_per_s = 0;  ///< of packed weights; conversions: of the floats, read or written
   double percent_of_read = 0;
   std::optional<double> times_fp32;  ///< how much faster than the fp32 layer of this run, turn by turn
 
@@ -86,8 +91,9 @@ struct BenchReport {
 };
 
 /// Measures fp32, bf16, int8 and int4 layers of every shape and number of rows, through Linear::multiply, so with the
-/// quantization of activations. Warns where the machine is not idle. Errors: `usage` (op matches nothing, no rounds),
-/// `bad_pattern`, `threshold` (a kernel's result is not the generic tier's), `interrupted`, `out_of_memory`.
+/// quantization of activations; then conversions of every shape between floats and codes. Warns where the machine is
+/// not idle. Errors: `usage` (op matches nothing, no rounds), `bad_pattern`, `threshold` (a kernel's result is not the
+/// generic tier's), `interrupted`, `out_of_memory`.
 [[nodiscard]] Result<BenchReport> bench(const BenchOptions& options, const Context& context, Progress& progress);
 
 }  // namespace kvant::pipeline

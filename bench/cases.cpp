@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cases of `kvant bench` under Google Benchmark: bench_linear [--benchmark_OPTION=VALUE…] [NxK…]
+// The cases of `kvant bench` under Google Benchmark: bench_cases [--benchmark_OPTION=VALUE…] [NxK]
 // KVANT_TIER chooses the kernels, the processor affinity of the process (taskset) the number of threads.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -37,34 +38,32 @@ void run_case(benchmark::State& state, const BenchCase& c, Limits& limits) {
     state.counters["percent_of_peak"] = 100 * gops / limits.measure(*peak, length);
 }
 
-int run_shape(const LayerShape& shape, const BenchOptions& options, Limits& limits) {
-  const auto cases = linear_cases(shape, options, runtime());
-  if (!cases) return std::fprintf(stderr, "bench_linear: %s\n", describe(cases.error()).c_str()), 1;
-  for (const BenchCase& c : *cases) {
-    const std::string name =
-        c.scheme + " " + std::to_string(c.n) + "x" + std::to_string(c.k) + " m:" + std::to_string(c.m);
-    benchmark::RegisterBenchmark(name.c_str(), [&c, &limits](benchmark::State& state) { run_case(state, c, limits); })
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
-  }
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::ClearRegisteredBenchmarks();
-  return 0;
+std::string name_of(const BenchCase& c) {
+  const std::string shape = std::to_string(c.n) + "x" + std::to_string(c.k);
+  return c.m != 0 ? c.scheme + " " + shape + " m:" + std::to_string(c.m) : c.op + " " + c.scheme + " " + shape;
+}
+
+void register_case(const BenchCase& c, Limits& limits) {
+  benchmark::RegisterBenchmark(name_of(c).c_str(),
+                               [&c, &limits](benchmark::State& state) { run_case(state, c, limits); })
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
-  BenchOptions options;
-  if (argc > 1) options.shapes.clear();
-  for (int i = 1; i < argc; ++i) {
-    const auto shape = parse_layer_shape(argv[i]);
-    if (!shape) return std::fprintf(stderr, "bench_linear: %s\n", describe(shape.error()).c_str()), 2;
-    options.shapes.push_back(*shape);
-  }
+  const auto shape = parse_layer_shape(argc > 1 ? argv[1] : "4096x4096");
+  if (!shape) return std::fprintf(stderr, "bench_cases: %s\n", describe(shape.error()).c_str()), 2;
   Limits limits(runtime());
-  for (const LayerShape& shape : options.shapes)
-    if (const int failed = run_shape(shape, options, limits); failed != 0) return failed;
+  std::vector<BenchCase> cases;
+  for (const auto make : {&linear_cases, &conversion_cases}) {
+    auto made = make(*shape, {}, runtime());
+    if (!made) return std::fprintf(stderr, "bench_cases: %s\n", describe(made.error()).c_str()), 1;
+    std::ranges::move(*made, std::back_inserter(cases));
+  }
+  for (const BenchCase& c : cases) register_case(c, limits);
+  benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -158,7 +158,7 @@ step 'the installed program finds its library' \
 
 step 'components: all' project components "$shared" -DHAS_LIBRARY=ON "${needs_only_tl_expected[@]}"
 step 'components: headers alone' project components "$headers" -DHAS_LIBRARY=OFF "${needs_only_tl_expected[@]}"
-step 'header-only' project header_only "$headers" "${needs_only_tl_expected[@]}"
+step 'header-only' project header_only "$static" "${needs_only_tl_expected[@]}"
 step 'header-only: nothing to load' needs_no_libkvant "$work/project/build/engine"
 step 'header-only: runs' "$work/project/build/engine"
 step 'linked' project linked "$shared" "${needs_only_tl_expected[@]}"

@@ -4,6 +4,7 @@
 set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON) # a project that adds kvant as a folder links them too
 find_package(Threads REQUIRED)
 set(KVANT_PRIVATE_DEPENDENCIES)
+set(KVANT_PKG_CONFIG_MODULES) # of these, the ones that pkg-config finds; a static package asks for them again
 set(KVANT_CLI_DEPENDENCIES)
 
 if(CMAKE_CROSSCOMPILING)
@@ -19,8 +20,10 @@ endif()
 if(NOT KVANT_KERNELS_ONLY)
   find_package(PkgConfig REQUIRED)
   find_package(nlohmann_json REQUIRED)
-  pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8)
-  list(APPEND KVANT_PRIVATE_DEPENDENCIES nlohmann_json::nlohmann_json PkgConfig::PCRE2)
+  list(APPEND KVANT_PKG_CONFIG_MODULES libpcre2-8)
+  pkg_check_modules(KVANT_PRIVATE REQUIRED IMPORTED_TARGET GLOBAL ${KVANT_PKG_CONFIG_MODULES})
+  # BUILD_INTERFACE: headers that only our sources include are nothing that a static package needs.
+  list(APPEND KVANT_PRIVATE_DEPENDENCIES $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> PkgConfig::KVANT_PRIVATE)
   if(KVANT_BUILD_CLI)
     find_package(CLI11 REQUIRED)
     find_package(fmt REQUIRED)

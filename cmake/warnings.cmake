@@ -18,8 +18,10 @@ if(KVANT_WARNINGS_AS_ERRORS)
 endif()
 
 # -ffp-contract=off: a product and a sum are fused where the source says std::fma and nowhere else.
+# -fmacro-prefix-map: contracts name their files, and what users install shall not tell where it was built.
 function(kvant_own_code target)
   target_compile_features(${target} PRIVATE cxx_std_20)
-  target_compile_options(${target} PRIVATE ${KVANT_WARNINGS} -ffp-contract=off)
+  target_compile_options(${target} PRIVATE ${KVANT_WARNINGS} -ffp-contract=off
+                                           -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
 endfunction()

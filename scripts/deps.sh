@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# deps.sh demo|test|bench: what the demo, the tests or the benchmarks need. On Debian and Ubuntu the packages that are
-# missing are installed (as root or through sudo); elsewhere they are named. Does nothing where everything is there.
+# deps.sh demo|test|soak|bench: what the demo, the tests, the soak tests or the benchmarks need. On Debian and Ubuntu the
+# packages that are missing are installed (as root or through sudo); elsewhere they are named. Does nothing where
+# everything is there.
 set -euo pipefail
 
 # Package, and what proves it on other systems: a command, or a header.
@@ -34,6 +35,12 @@ test_needs=(
   'qemu-user qemu-aarch64'
 )
 
+soak_needs=(
+  "${test_needs[@]}"
+  'clang-tidy run-clang-tidy'
+  'libclang-rt-dev clang++'
+)
+
 bench_needs=(
   "${demo_needs[@]}"
   'libbenchmark-dev benchmark/benchmark.h'
@@ -43,8 +50,9 @@ bench_needs=(
 case ${1-} in
   demo) needs=("${demo_needs[@]}") ;;
   test) needs=("${test_needs[@]}") ;;
+  soak) needs=("${soak_needs[@]}") ;;
   bench) needs=("${bench_needs[@]}") ;;
-  *) echo "usage: $0 demo|test|bench" >&2; exit 2 ;;
+  *) echo "usage: $0 demo|test|soak|bench" >&2; exit 2 ;;
 esac
 
 installed() { # PACKAGE

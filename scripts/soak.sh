@@ -1,26 +1,56 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# soak.sh [MINUTES]: each fuzz target for that long (default 10), from the corpus it has collected so far in
-# build/fuzz-corpus. A finding stays in build/fuzz-findings, and the script ends with an error.
+# soak.sh [MINUTES] [fuzz|tsan|tidy|all]: what takes too long for every change. All of them unless one is named:
+#   fuzz  each fuzz target for MINUTES (default 10), from the corpus it has collected so far in build/fuzz-corpus; a
+#         finding stays in build/fuzz-findings
+#   tsan  the tests under the thread sanitizer
+#   tidy  clang-tidy (.clang-tidy) over the library, the program and the examples; all of its words are in
+#         build/tidy.log
+# A step that finds something does not keep the next from running; the script then ends with an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-minutes=${1:-10}
-[[ $minutes =~ ^[0-9]+$ ]] || { echo "usage: $0 [MINUTES]" >&2; exit 2; }
-scripts/deps.sh test
-scripts/build.sh fuzz all
-
+minutes=10
+[[ ${1-} =~ ^[0-9]+$ ]] && { minutes=$1; shift; }
+step=${1-all}
+[[ $# -le 1 && $step =~ ^(fuzz|tsan|tidy|all)$ ]] || { echo "usage: $0 [MINUTES] [fuzz|tsan|tidy|all]" >&2; exit 2; }
+scripts/deps.sh soak
 failed=0
-for target in build/fuzz/fuzz/*_fuzz; do
-  name=$(basename "$target")
-  corpus=build/fuzz-corpus/$name
-  findings=build/fuzz-findings/$name
-  mkdir -p "$corpus" "$findings"
-  seeds=()
-  [[ -d fuzz/seeds/$name ]] && seeds=("fuzz/seeds/$name")
-  echo "== $name, $minutes min"
-  "$target" -max_total_time=$((60 * minutes)) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-    -artifact_prefix="$findings/" "$corpus" "${seeds[@]}" 2>&1 | tail -n 15 || failed=1
+
+fuzz() {
+  local target name corpus findings seeds
+  scripts/build.sh fuzz all
+  for target in build/fuzz/fuzz/*_fuzz; do
+    name=$(basename "$target")
+    corpus=build/fuzz-corpus/$name
+    findings=build/fuzz-findings/$name
+    mkdir -p "$corpus" "$findings"
+    seeds=()
+    [[ -d fuzz/seeds/$name ]] && seeds=("fuzz/seeds/$name")
+    echo "== $name, $minutes min"
+    "$target" -max_total_time=$((60 * minutes)) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+      -artifact_prefix="$findings/" "$corpus" "${seeds[@]}" 2>&1 | tail -n 15 || failed=1
+  done
+}
+
+tsan() {
+  echo '== tsan'
+  scripts/build.sh tsan all -DKVANT_BUILD_TESTS=ON
+  ctest --preset tsan --parallel "$(nproc)" --label-exclude once |
+    grep -Ev '^ +Start +[0-9]+:|^ *[0-9]+/[0-9]+ Test .* Passed ' || failed=1
+}
+
+# clang is the compiler, because clang-tidy does not know all flags of another. Nothing is built. What it finds in a
+# header it says once for each file that includes it.
+tidy() {
+  echo '== clang-tidy'
+  cmake --preset dev -B build/tidy -DCMAKE_CXX_COMPILER=clang++ -DKVANT_BUILD_TESTS=OFF >/dev/null
+  run-clang-tidy -p build/tidy -quiet -j "$(nproc)" '/(src|examples)/' >build/tidy.log 2>/dev/null || failed=1
+  sed 's/\x1b\[[0-9;]*m//g' build/tidy.log | grep -E ': (warning|error): ' | sort -u || true
+}
+
+for each in fuzz tsan tidy; do
+  [[ $step == all || $step == "$each" ]] && "$each"
 done
 exit "$failed"

@@ -116,7 +116,7 @@ std::string Decoder::apply(std::vector<std::string> tokens) const {
   return join(tokens, "");
 }
 
-Decoder::Tokens Decoder::apply(ByteLevel, Tokens tokens) {
+Decoder::Tokens Decoder::apply(ByteLevel, const Tokens& tokens) {
   std::string bytes;
   for (const std::string& token : tokens) {
     const auto decoded = alphabet_bytes(token);
@@ -156,7 +156,7 @@ Decoder::Tokens Decoder::apply(ByteFallback, Tokens tokens) {
   return result;
 }
 
-Decoder::Tokens Decoder::apply(Fuse, Tokens tokens) { return {join(tokens, "")}; }
+Decoder::Tokens Decoder::apply(Fuse, const Tokens& tokens) { return {join(tokens, "")}; }
 
 Decoder::Tokens Decoder::apply(const Strip& step, Tokens tokens) {
   for (std::string& token : tokens) {

@@ -43,10 +43,10 @@ class Decoder {
   [[nodiscard]] Status add_replace(const JsonNode& node);
   [[nodiscard]] Status add_strip(const JsonNode& node);
 
-  [[nodiscard]] static Tokens apply(ByteLevel step, Tokens tokens);
+  [[nodiscard]] static Tokens apply(ByteLevel step, const Tokens& tokens);
   [[nodiscard]] static Tokens apply(const Replace& step, Tokens tokens);
   [[nodiscard]] static Tokens apply(ByteFallback step, Tokens tokens);
-  [[nodiscard]] static Tokens apply(Fuse step, Tokens tokens);
+  [[nodiscard]] static Tokens apply(Fuse step, const Tokens& tokens);
   [[nodiscard]] static Tokens apply(const Strip& step, Tokens tokens);
 
   bool present_ = false;

@@ -15,7 +15,7 @@ namespace kvant::text {
 
 namespace {
 
-constexpr std::size_t kMaxPatternBytes = 64 * 1024;
+constexpr std::size_t kMaxPatternBytes = std::size_t{64} * 1024;
 constexpr std::uint32_t kMaxGroupDepth = 100;
 constexpr std::uint32_t kMaxHeapKibibytes = 256 * 1024;  // backtracking points of one match
 

@@ -10,7 +10,7 @@ namespace kvant::text {
 
 namespace {
 
-constexpr std::size_t kMaxTokenBytes = 64 * 1024;
+constexpr std::size_t kMaxTokenBytes = std::size_t{64} * 1024;
 
 }  // namespace
 

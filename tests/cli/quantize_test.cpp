@@ -20,7 +20,7 @@ namespace {
 using namespace kvant::cli::test;
 namespace fs = std::filesystem;
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
 #else
 constexpr bool kSanitized = false;
@@ -312,7 +312,7 @@ INSTANTIATE_TEST_SUITE_P(By, Interrupted, ::testing::Values(SIGINT, SIGTERM),
                          [](const auto& signal) { return std::string(signal.param == SIGINT ? "SIGINT" : "SIGTERM"); });
 
 TEST(Streaming, HoldsMuchLessThanTheTensor) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer keeps freed memory";
+  if (kSanitized) GTEST_SKIP() << "a sanitizer keeps memory of its own";
   const TemporaryFolder folder;
   write_sparse_checkpoint(folder / "m", 4096);  // 256 MiB
   const Outcome run = run_kvant({"quantize", folder / "m", "-o", folder / "q", "--scheme", "int8-channel", "--effort",

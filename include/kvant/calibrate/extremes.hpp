@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kvant/core/fp_environment.hpp"
 #include "kvant/numeric/rounding.hpp"
 #include "kvant/quant/choose.hpp"
 
@@ -43,12 +44,13 @@ class ObservedExtremes {
   /// The largest magnitude.
   [[nodiscard]] float peak() const noexcept { return magnitude(detail::peak(range_)); }
 
-  /// [low, high] with both ends moved into the range that was seen.
+  /// [low, high] with both ends moved into the range that was seen, and rounded here and now, since observers return it
+  /// as it is.
   [[nodiscard]] Range clip(double low, double high) const noexcept {
     const auto inside = [this](double x) {
       return static_cast<float>(std::clamp(x, static_cast<double>(range_.low), static_cast<double>(range_.high)));
     };
-    return {inside(low), inside(high)};
+    return computed(Range{inside(low), inside(high)});
   }
 
  private:

@@ -23,7 +23,8 @@ inline void default_contract_handler(const ContractViolation& v) {
   std::fprintf(stderr, "kvant: broken contract at %s:%d: %s\n", v.file, v.line, v.text);
 }
 
-inline std::atomic<ContractHandler> contract_handler{&default_contract_handler};
+/// Visible also where a program hides its symbols, or the program and the shared library would have one each.
+[[gnu::visibility("default")]] inline std::atomic<ContractHandler> contract_handler{&default_contract_handler};
 
 [[noreturn]] inline void contract_broken(const ContractViolation& v) {
   contract_handler.load(std::memory_order_relaxed)(v);

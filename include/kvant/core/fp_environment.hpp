@@ -16,7 +16,7 @@ namespace kvant {
 /// thread: a worker needs its own.
 ///
 /// Compilers may move arithmetic on values that they hold in registers across it; what is loaded from memory after
-/// the constructor and stored before the destructor stays between them.
+/// the constructor and stored before the destructor, or passed through computed(), stays between them.
 class DefaultFpEnvironment {
  public:
   DefaultFpEnvironment() noexcept {
@@ -37,5 +37,13 @@ class DefaultFpEnvironment {
  private:
   std::fenv_t caller_;
 };
+
+/// `value`, computed by the time this returns. For results that a function hands back in registers while a
+/// DefaultFpEnvironment lives, which a compiler could else round after the caller's environment is back.
+template <class T>
+[[nodiscard]] T computed(T value) noexcept {
+  asm volatile("" : "+m"(value) : : "memory");
+  return value;
+}
 
 }  // namespace kvant

@@ -39,15 +39,7 @@ class Json {
   Json() noexcept = default;
   Json(std::nullptr_t) noexcept {}
   template <std::integral T>
-  Json(T value) noexcept {
-    if constexpr (std::same_as<T, bool>) {
-      value_ = value;
-    } else if constexpr (std::signed_integral<T>) {
-      value_ = static_cast<std::int64_t>(value);
-    } else {
-      value_ = static_cast<std::uint64_t>(value);
-    }
-  }
+  Json(T value) noexcept : value_(widest(value)) {}
   Json(double value) noexcept : value_(value) {}
   Json(std::string value) noexcept : value_(std::move(value)) {}
   Json(std::string_view value) : value_(std::string(value)) {}
@@ -91,6 +83,17 @@ class Json {
 
  private:
   friend class JsonBuilder;
+
+  template <std::integral T>
+  [[nodiscard]] static constexpr auto widest(T value) noexcept {
+    if constexpr (std::same_as<T, bool>) {
+      return value;
+    } else if constexpr (std::signed_integral<T>) {
+      return static_cast<std::int64_t>(value);
+    } else {
+      return static_cast<std::uint64_t>(value);
+    }
+  }
 
   struct Object {
     std::vector<Member> members;

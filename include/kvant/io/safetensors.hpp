@@ -21,7 +21,7 @@
 namespace kvant::io {
 
 inline constexpr std::uint64_t kSafetensorsMaxHeader = 100'000'000;  ///< bytes, as the reference reader has it
-inline constexpr std::size_t kMaxNameBytes = 64 * 1024;
+inline constexpr std::size_t kMaxNameBytes = std::size_t{64} * 1024;
 inline constexpr std::size_t kMaxRank = 64;
 inline constexpr std::size_t kMaxMetadataKeys = 100'000;
 

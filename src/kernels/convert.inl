@@ -11,9 +11,10 @@ struct GroupScale {
   bool ordinary;
 };
 
-/// Up to 16 groups at a time: their scales, and 1 / scale.
+/// Up to 16 groups at a time: their scales, 1 / scale, and zero points.
 struct ScaleBatch {
   float scale[16], inverse[16];
+  std::int16_t zero[16] = {};
   bool ordinary = true;
 
   ScaleBatch(const GroupScales& s, std::size_t first, std::size_t count) noexcept {
@@ -21,6 +22,7 @@ struct ScaleBatch {
     const Words most = splat_word((127 + 60) << 23);
     const Floats factor = splat(s.factor);
     const Floats addend = splat(s.addend);
+    if (s.zeros != nullptr) __builtin_memcpy(zero, s.zeros + first, count * sizeof *zero);
     for (std::size_t i = 0; i < count; i += kLanes) {
       const Lanes which = lanes(0, count - i);
       const Floats stored = load(s.stored + first + i, which);
@@ -33,22 +35,28 @@ struct ScaleBatch {
       ordinary = ordinary && !any(greater(least, size)) && !any(greater(size, most));
     }
   }
+  GroupScale operator[](std::size_t i) const noexcept { return {scale[i], inverse[i], zero[i], ordinary}; }
 };
+
+/// Calls body(first group, their number, ScaleBatch) for up to 16 groups at a time.
+template <class Body>
+inline void for_each_batch(const GroupScales& s, std::size_t n, Body body) noexcept {
+  const std::size_t groups = n != 0 ? ceil_div(n, s.group) : 0;
+  for (std::size_t g = 0; g < groups; g += 16) {
+    const std::size_t count = groups - g < 16 ? groups - g : 16;
+    body(g, count, ScaleBatch(s, g, count));
+  }
+}
 
 /// Calls body(first element, their number, GroupScale) for each group.
 template <class Body>
 inline void for_each_scale(const GroupScales& s, std::size_t n, Body body) noexcept {
-  const std::size_t groups = n != 0 ? ceil_div(n, s.group) : 0;
-  for (std::size_t g = 0; g < groups; g += 16) {
-    const std::size_t count = groups - g < 16 ? groups - g : 16;
-    const ScaleBatch batch(s, g, count);
+  for_each_batch(s, n, [&](std::size_t g, std::size_t count, const ScaleBatch& batch) {
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t first = (g + i) * s.group;
-      const std::int32_t zero = s.zeros != nullptr ? s.zeros[g + i] : 0;
-      body(first, n - first < s.group ? n - first : s.group,
-           GroupScale{batch.scale[i], batch.inverse[i], zero, batch.ordinary});
+      body(first, n - first < s.group ? n - first : s.group, batch[i]);
     }
-  }
+  });
 }
 
 /// Calls body(x, position, count) for each vector of n numbers.
@@ -57,6 +65,18 @@ inline void for_each_vector(const float* x, std::size_t first, std::size_t n, Bo
   std::size_t i = first;
   for (; i + kLanes <= first + n; i += kLanes) body(load(x + i), i, kLanes);
   if (i < first + n) body(load(x + i, lanes(0, first + n - i)), i, first + n - i);
+}
+
+/// The same, and asks for `ahead`, half as fast as it goes. A row's scales are chosen, then its numbers encoded: each
+/// of the two passes asks for half of what lies behind the row, which is the next one. Where nothing is, nothing
+/// happens.
+template <class Body>
+inline void for_each_vector_asking(const float* x, std::size_t first, std::size_t n, const float* ahead,
+                                   Body body) noexcept {
+  for_each_vector(x, first, n, [=](Floats v, std::size_t i, std::size_t count) {
+    if (i % 32 < 16) prefetch(reinterpret_cast<const unsigned char*>(ahead + i / 2));
+    body(v, i, count);
+  });
 }
 
 // ---- encoding -------------------------------------------------------------------------------------------------------
@@ -92,19 +112,6 @@ struct DividedQuotient {
   Floats of_magnitude(Floats x) const noexcept { return by_zero ? zero() : smaller(divide(x, scale), limit); }
 };
 
-/// Calls body(x, position, count) for each vector of a group, and asks for what lies as far behind it as the whole of
-/// g.x is long: of a matrix, the next row, whose scales are chosen next. Where nothing is there, nothing happens.
-/// Takes copies, because codes are bytes, which may be anything's as far as a compiler knows.
-template <class Body>
-inline void for_each_vector_of(const EncodeArgs& g, std::size_t first, std::size_t n, Body body) noexcept {
-  const std::size_t next = g.n;
-  const float* const x = g.x;
-  for_each_vector(x, first, n, [=](Floats v, std::size_t i, std::size_t count) {
-    prefetch(reinterpret_cast<const unsigned char*>(x + i + next));
-    body(v, i, count);
-  });
-}
-
 struct IntegerEncoder {
   const EncodeArgs& g;
   Words mask, low, high, near_tie;
@@ -130,66 +137,140 @@ struct IntegerEncoder {
 
   /// By a product with 1 / scale, which a sum with 1.5 * 2^23 rounds to an integer. Up to 2^(bits + 1) steps it is
   /// within 2^(bits - 21) of the quotient, so they round alike unless a number lies that near to a tie; beyond them,
-  /// both saturate. False: there is such a number, or NaN, and the codes do not count.
-  bool encode_quickly(std::size_t first, std::size_t n, const GroupScale& s) const noexcept {
+  /// both saturate. The codes do not count where there is such a number, or NaN.
+  using Doubts = Words;  // how far numbers are from integers
+  Doubts none() const noexcept { return splat_word(0); }
+  bool settles(Doubts furthest) const noexcept { return !any(greater(furthest, near_tie)); }
+  void encode_quickly(std::size_t first, std::size_t n, const GroupScale& s, Doubts& doubts) const noexcept {
     constexpr std::int32_t kMagic = 0x4b400000;
     const Floats factor = multiply(splat(s.inverse), steps);
     const Floats magic = splat(0x1.8p23f + static_cast<float>(s.zero));
     const Words least = add_words(low, splat_word(kMagic));
     const Words most = add_words(high, splat_word(kMagic));
-    Words furthest = splat_word(0);
-    std::uint8_t* const codes = g.codes;
-    for_each_vector_of(g, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
+    Words furthest = doubts;
+    std::uint8_t* const codes = g.codes;  // bytes, which may be anything's as far as a compiler knows
+    const float* const ahead = g.x + g.n + g.n / 2;
+    for_each_vector_asking(g.x, first, n, ahead, [&, codes](Floats x, std::size_t i, std::size_t count) {
       const Floats shifted = fma(x, factor, magic);
       const Floats rest = fma(x, factor, subtract(magic, shifted));
       furthest = larger(furthest, absolute_bits(rest));
       store_codes(codes + i, and_words(smaller(larger(to_bits(shifted), least), most), mask), count);
     });
-    return !any(greater(furthest, near_tie));
+    doubts = furthest;
   }
 };
 
-inline void encode_integer(const EncodeArgs& g) noexcept {
-  constexpr std::size_t kPiece = 128;  // few enough that most pieces have no tie
-  const IntegerEncoder encoder(g);
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    if (!s.ordinary) return encoder.encode<DividedQuotient>(first, n, s);
-    for (std::size_t i = 0; i < n; i += kPiece) {
-      const std::size_t count = n - i < kPiece ? n - i : kPiece;
-      if (!encoder.encode_quickly(first + i, count, s)) encoder.encode<CorrectedQuotient>(first + i, count, s);
+/// Some numbers: of groups first … end - 1 of a batch, those from `offset` on. The batch begins with group
+/// `batch_first`.
+struct Piece {
+  static constexpr std::size_t kMost = 128;  // few enough that most pieces have no tie
+  const EncodeArgs& g;
+  const ScaleBatch& batch;
+  std::size_t batch_first, first, end, offset;
+
+  /// Calls body(first element, their number, GroupScale) for each group.
+  template <class Body>
+  void for_each_part(Body body) const noexcept {
+    const std::size_t rest = g.scales.group - offset;
+    const std::size_t most = rest < kMost ? rest : kMost;
+    for (std::size_t i = first; i < end; ++i) {
+      const std::size_t at = (batch_first + i) * g.scales.group + offset;
+      if (at < g.n) body(at, g.n - at < most ? g.n - at : most, batch[i]);
     }
+  }
+};
+
+/// By products and, where those do not do, again by quotients.
+template <class Encoder>
+inline void encode_piece(const Piece& piece, const Encoder& encoder) noexcept {
+  if (!piece.batch.ordinary)
+    return piece.for_each_part([&](std::size_t first, std::size_t n, const GroupScale& s) {
+      encoder.template encode<DividedQuotient>(first, n, s);
+    });
+  typename Encoder::Doubts doubts = encoder.none();
+  piece.for_each_part(
+      [&](std::size_t first, std::size_t n, const GroupScale& s) { encoder.encode_quickly(first, n, s, doubts); });
+  if (encoder.settles(doubts)) return;
+  piece.for_each_part([&](std::size_t first, std::size_t n, const GroupScale& s) {
+    encoder.template encode<CorrectedQuotient>(first, n, s);
   });
 }
 
-/// False: there is NaN, and the codes do not count.
-template <class Quotient>
-inline bool encode_minifloats(const EncodeArgs& g, const MinifloatFormat& format, std::size_t first, std::size_t n,
-                              const GroupScale& s) noexcept {
-  const Quotient quotient({__builtin_fabsf(s.value), __builtin_fabsf(s.inverse), 0, s.ordinary}, g.format->max);
-  const Words flip = to_bits(splat(s.value));
-  const bool by_zero = s.value == 0.0f;
-  Words most = splat_word(0);
-  std::uint8_t* const codes = g.codes;
-  for_each_vector_of(g, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
-    const Words magnitude = absolute_bits(x);
-    most = larger(most, magnitude);
-    const Words signs = by_zero ? splat_word(0) : xor_words(to_bits(x), flip);
-    const Words code = format.magnitude_code(quotient.of_magnitude(from_bits(magnitude)));
-    store_codes(codes + i, format.with_sign(code, signs), count);
+/// In pieces of a group, or of several.
+template <class Encoder>
+inline void encode_in_pieces(const EncodeArgs& g, const Encoder& encoder) noexcept {
+  if (g.n == 0) return;
+  const std::size_t group = g.scales.group < g.n ? g.scales.group : g.n;
+  const std::size_t at_once = group < Piece::kMost ? Piece::kMost / group : 1;
+  for_each_batch(g.scales, g.n, [&](std::size_t batch_first, std::size_t count, const ScaleBatch& batch) {
+    for (std::size_t i = 0; i < count; i += at_once)
+      for (std::size_t offset = 0; offset < group; offset += Piece::kMost)
+        encode_piece(Piece{g, batch, batch_first, i, count - i < at_once ? count : i + at_once, offset}, encoder);
   });
-  return !any(greater(most, splat_word(0x7f800000)));
 }
 
-inline void encode_minifloat(const EncodeArgs& g) noexcept {
-  const MinifloatFormat format(*g.format);
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    if (s.ordinary ? encode_minifloats<CorrectedQuotient>(g, format, first, n, s)
-                   : encode_minifloats<DividedQuotient>(g, format, first, n, s))
-      return;
-    for (std::size_t i = first; i < first + n; ++i)
-      g.codes[i] = g.format->encode(s.value == 0.0f ? 0.0f : g.x[i] / s.value);
-  });
-}
+inline void encode_integer(const EncodeArgs& g) noexcept { encode_in_pieces(g, IntegerEncoder(g)); }
+
+struct MinifloatEncoder {
+  const EncodeArgs& g;
+  MinifloatFormat format;
+  explicit MinifloatEncoder(const EncodeArgs& args) noexcept : g(args), format(*args.format) {}
+
+  template <class Quotient>
+  void encode(std::size_t first, std::size_t n, const GroupScale& s) const noexcept {
+    const Quotient quotient({__builtin_fabsf(s.value), __builtin_fabsf(s.inverse), 0, s.ordinary}, g.format->max);
+    const Words flip = to_bits(splat(s.value));
+    const bool by_zero = s.value == 0.0f;
+    Words most = splat_word(0);
+    for_each_vector(g.x, first, n, [&](Floats x, std::size_t i, std::size_t count) {
+      const Words magnitude = absolute_bits(x);
+      most = larger(most, magnitude);
+      const Words signs = by_zero ? splat_word(0) : xor_words(to_bits(x), flip);
+      const Words code = format.magnitude_code(quotient.of_magnitude(from_bits(magnitude)));
+      store_codes(g.codes + i, format.with_sign(code, signs), count);
+    });
+    if (!any(greater(most, splat_word(0x7f800000)))) return;
+    for (std::size_t i = first; i < first + n; ++i)  // there is NaN
+      g.codes[i] = g.format->encode(by_zero ? 0.0f : g.x[i] / s.value);
+  }
+
+  /// By a product with 1 / scale, which is within 3 units of its last place of the quotient, so they round alike unless
+  /// a number lies as near to a tie. The codes do not count where there is such a number, or NaN.
+  static constexpr std::int32_t kNear = 4;
+  struct Doubts {
+    Words most, nearest;  // magnitude; what is dropped, from kNear before a tie
+  };
+  Doubts none() const noexcept { return {splat_word(0), splat_word(INT32_MAX)}; }
+  bool settles(const Doubts& d) const noexcept {
+    return !any(greater(d.most, splat_word(0x7f800000))) && !any(greater(splat_word(2 * kNear + 1), d.nearest));
+  }
+  void encode_quickly(std::size_t first, std::size_t n, const GroupScale& s, Doubts& doubts) const noexcept {
+    const Floats factor = splat(__builtin_fabsf(s.inverse));
+    const Words flip = to_bits(splat(s.value));
+    const Words past_tie = splat_word((1 << (format.shift - 1)) + kNear);
+    const Words from_normal = subtract(past_tie, subtract(format.least_exponent, splat_word(1 << 23)));
+    const Words from_subnormal = subtract(past_tie, format.least_exponent);
+    const Words below = splat_word((1 << format.shift) - 1);  // what rounding drops
+    Words most = doubts.most;
+    Words nearest = doubts.nearest;
+    std::uint8_t* const codes = g.codes;  // bytes, which may be anything's as far as a compiler knows
+    const float* const ahead = g.x + g.n + g.n / 2;
+    for_each_vector_asking(g.x, first, n, ahead, [&, codes](Floats x, std::size_t i, std::size_t count) {
+      const Words magnitude = absolute_bits(x);
+      most = larger(most, magnitude);
+      const Floats product = smaller(multiply(from_bits(magnitude), factor), format.max);
+      // A sum with the smallest normal number gives subnormal ones the places of a float.
+      const Lanes is_subnormal = greater(format.least_exponent, to_bits(product));
+      const Floats placed = add(product, from_bits(keep(is_subnormal, format.least_exponent)));
+      const Words moved = add_words(to_bits(placed), select(is_subnormal, from_subnormal, from_normal));
+      nearest = smaller(nearest, and_words(moved, below));
+      store_codes(codes + i, format.with_sign(shift_right(moved, format.shift), xor_words(to_bits(x), flip)), count);
+    });
+    doubts = {most, nearest};
+  }
+};
+
+inline void encode_minifloat(const EncodeArgs& g) noexcept { encode_in_pieces(g, MinifloatEncoder(g)); }
 
 template <class Quotient>
 inline void encode_levels(const EncodeArgs& g, const CodebookFormat& format, std::size_t first, std::size_t n,
@@ -197,7 +278,7 @@ inline void encode_levels(const EncodeArgs& g, const CodebookFormat& format, std
   const Floats zero_point = splat(static_cast<float>(s.zero));
   const Quotient quotient(s, 0x1p20f);
   std::uint8_t* const codes = g.codes;
-  for_each_vector_of(g, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
+  for_each_vector_asking(g.x, first, n, g.x + g.n + g.n / 2, [&, codes](Floats x, std::size_t i, std::size_t count) {
     const Floats known = from_bits(keep(ordered(x), to_bits(x)));  // NaN is the zero point
     store_codes(codes + i, format.code(add(quotient(known), zero_point)), count);
   });
@@ -309,15 +390,33 @@ inline Floats made_quiet(Floats x) noexcept {
   return from_bits(or_words(to_bits(x), and_not(ordered(x), splat_word(0x400000))));
 }
 
+/// Some numbers at a time; those with NaN among them again, with care for NaN.
+template <class Code>
+inline void narrow(const NarrowArgs& g, Code code, std::int32_t nan) noexcept {
+  constexpr std::size_t kPiece = 256;
+  constexpr std::size_t kAhead = 2048;  // what a processor asks for by itself comes too late
+  std::uint16_t* const codes = g.codes;
+  for (std::size_t first = 0; first < g.n; first += kPiece) {
+    const std::size_t n = g.n - first < kPiece ? g.n - first : kPiece;
+    Words most = splat_word(0);
+    for_each_vector(g.x, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
+      prefetch(reinterpret_cast<const unsigned char*>(g.x + i + kAhead));
+      most = larger(most, absolute_bits(x));
+      store_halfs(codes + i, code(x), count);
+    });
+    if (!any(greater(most, splat_word(0x7f800000)))) continue;
+    for_each_vector(g.x, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
+      store_halfs(codes + i, quiet_nan_or(x, code(x), nan), count);
+    });
+  }
+}
 inline void narrow_fp16(const NarrowArgs& g) noexcept {
-  for_each_vector(g.x, 0, g.n, [&](Floats x, std::size_t i, std::size_t count) {
-    store_halfs(g.codes + i, quiet_nan_or(x, half_code(x), 0x7e00), count);
-  });
+  narrow(
+      g, [](Floats x) { return half_code(x); }, 0x7e00);
 }
 inline void narrow_bf16(const NarrowArgs& g) noexcept {
-  for_each_vector(g.x, 0, g.n, [&](Floats x, std::size_t i, std::size_t count) {
-    store_halfs(g.codes + i, quiet_nan_or(x, bfloat16_code(x), 0x7fc0), count);
-  });
+  narrow(
+      g, [](Floats x) { return bfloat16_code(x); }, 0x7fc0);
 }
 template <class Value>
 inline void widen(const WidenArgs& g, Value value) noexcept {
@@ -356,9 +455,14 @@ inline void range(RangeArgs& g) noexcept {
 
 /// The bits of the largest magnitudes of a group, whatever they are, spread over the lanes.
 inline Words largest_magnitudes(const float* x, std::size_t first, std::size_t n, std::size_t group) noexcept {
+  const float* const ahead = x + n;
+  if (group == kLanes && n - first >= group) {
+    prefetch(reinterpret_cast<const unsigned char*>(ahead + first / 2));
+    return absolute_bits(load(x + first));
+  }
   Words most = splat_word(0);
-  for_each_vector(x, first, n - first < group ? n - first : group,
-                  [&](Floats v, std::size_t, std::size_t) { most = larger(most, absolute_bits(v)); });
+  for_each_vector_asking(x, first, n - first < group ? n - first : group, ahead,
+                         [&](Floats v, std::size_t, std::size_t) { most = larger(most, absolute_bits(v)); });
   return most;
 }
 

@@ -43,6 +43,7 @@ struct MinifloatFormat {
   std::uint32_t shift;   // mantissa bits that the format lacks
   Words half, offset;    // of exponent fields, at the format's place
   Words sign;
+  std::uint32_t sign_shift;  // from a float's sign
   bool has_negative_zero;
   MinifloatFormat(std::int32_t mantissa_bits, std::int32_t min_exponent, float largest, std::uint32_t bits,
                   bool negative_zero) noexcept
@@ -54,6 +55,7 @@ struct MinifloatFormat {
         half(splat_word((1 << (22 - mantissa_bits)) - 1)),
         offset(splat_word(static_cast<std::int32_t>(static_cast<std::uint32_t>(min_exponent + 126) << mantissa_bits))),
         sign(splat_word(1 << (bits - 1))),
+        sign_shift(32 - bits),
         has_negative_zero(negative_zero) {}
   explicit MinifloatFormat(const FormatArgs& f) noexcept
       : MinifloatFormat(f.mantissa_bits, f.min_exponent, f.max, f.bits, f.encode(-0.0f) != 0) {}
@@ -79,9 +81,8 @@ struct MinifloatFormat {
     return select(greater(least_exponent, bits), subnormal, normal);
   }
   Words with_sign(Words code, Words signs) const noexcept {
-    Lanes negative = greater(splat_word(0), signs);
-    if (!has_negative_zero) negative = both(negative, greater(code, splat_word(0)));
-    return or_words(code, keep(negative, sign));
+    if (has_negative_zero) return or_words(code, and_words(shift_right(signs, sign_shift), sign));
+    return or_words(code, keep(both(greater(splat_word(0), signs), greater(code, splat_word(0))), sign));
   }
 };
 

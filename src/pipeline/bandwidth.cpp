@@ -11,17 +11,13 @@
 #include "caches.hpp"
 #include "kernels/cpu_features.hpp"
 #include "kvant/core/checked.hpp"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "pages.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kChunk = kHugePage;  ///< what a thread reads at a time
 constexpr std::size_t kBatch = 32;         ///< chunks between two looks at the clock
 constexpr std::size_t kStep = 1024;        ///< bytes that a loop reads per turn
@@ -78,9 +74,7 @@ auto best_read() noexcept {
 
 unsigned char* allocate(std::size_t bytes) {
   void* const p = ::operator new (bytes, std::align_val_t{kHugePage});
-#if defined(__linux__)
-  ::madvise(p, bytes, MADV_HUGEPAGE);
-#endif
+  ask_for_huge_pages(p, bytes);
   std::memset(p, 0x5a, bytes);  // pages that nobody wrote are one page of zeros
   return static_cast<unsigned char*>(p);
 }

@@ -93,6 +93,7 @@ Conversion half_conversion(std::string_view scheme, std::size_t rows, std::size_
   const auto narrow = is_fp16 ? &Kernels::narrow_fp16 : &Kernels::narrow_bf16;
   const auto widen = is_fp16 ? &Kernels::widen_fp16 : &Kernels::widen_bf16;
   const auto codes = std::make_shared<std::vector<std::uint16_t>>(rows * cols);
+  ask_for_huge_pages(codes->data(), codes->size() * sizeof(std::uint16_t));
   const Kernels& fast = context.kernels();
   const Kernels& slow = kernels::generic::kTable;
   const auto row_of = [=](std::size_t r) { return std::span(*codes).subspan(r * cols, cols); };
@@ -121,6 +122,7 @@ Result<Conversion> grid_conversion(std::string_view text, MatrixView<const float
   auto quantized = quantize(x, scheme, {}, context);
   if (!quantized) return propagate(quantized);
   const auto q = std::make_shared<QMatrix>(std::move(*quantized));
+  ask_for_huge_pages(q->codes.data(), q->codes.size());
   const auto grid_on = [&](const kernels::Kernels& table) {
     const Grid grid(scheme, table);
     return scheme.nesting == ScaleNesting::per_tensor ? grid.under(q->scales[1].values[0], q->reciprocal) : grid;
@@ -249,6 +251,7 @@ Result<std::vector<BenchCase>> conversion_cases(const LayerShape& shape, const B
     for (std::size_t i = floats->in.size(); i < copies; ++i) {
       floats->in.push_back(synthetic(shape.n, shape.k, (1 + i) << 20, context));
       floats->out.emplace_back(shape.n, shape.k);
+      ask_for_huge_pages(floats->out.back().data(), shape.n * shape.k * sizeof(float));
     }
   };
   std::vector<BenchCase> cases, decoders;

@@ -10,12 +10,14 @@
 #include "kvant/core/rng.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/tensor/matrix.hpp"
+#include "pages.hpp"
 
 namespace kvant::pipeline {
 
 /// Evenly distributed numbers, the same on every machine.
 inline Matrix<float> synthetic(std::size_t rows, std::size_t cols, std::uint64_t seed, const Context& context) {
   Matrix<float> out(rows, cols);
+  ask_for_huge_pages(out.data(), rows * cols * sizeof(float));
   context.for_each(rows, [&](std::size_t r) {
     Rng random(mix64(seed + r));
     for (float& x : out.row(r)) x = random.uniform() - 0.5f;

@@ -143,6 +143,8 @@ Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const Bench
     if (!whole) return propagate(whole);
     const auto copies = static_cast<std::size_t>(static_cast<double>(enough) / bytes_of(*whole)) + 1;
     layer->copies.assign(std::max(copies, kLeastCopies), *whole);
+    for (const Linear& copy : layer->copies)
+      if (const PackedWeight* packed = copy.packed()) ask_for_huge_pages(packed->bytes.data(), packed->bytes.size());
     layers.push_back(layer);
   }
   for (const std::size_t m : options.row_counts)

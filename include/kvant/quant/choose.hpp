@@ -77,6 +77,8 @@ inline constexpr std::array<float, 25> kSearchFactors = [] {
 
 namespace detail {
 
+// What follows has the contract of choose_searched: the thread rounds to nearest, so `/` is IEEE 754's.
+
 /// One scale measured on a group: its squared error and the least-squares scale for the same values.
 struct Measured {
   float error;
@@ -85,20 +87,20 @@ struct Measured {
 
 inline Measured measure(const Grid& grid, std::span<const float> x, std::span<const float> weights,
                         GroupParameters p) noexcept {
-  const float inverse = divide(1.0f, p.scale);
+  const float inverse = 1.0f / p.scale;
   const float zero = static_cast<float>(p.zero);
   float xv = 0, vv = 0, ee = 0;
   if (!is_finite(inverse)) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
   grid.fit(x, {{&inverse, 1}, {&zero, 1}, {&p.scale, 1}, {&xv, 1}, {&vv, 1}, {&ee, 1}, weights});
-  return {ee, divide(xv, vv)};
+  return {ee, xv / vv};
 }
 
 /// The least-squares scale of the trial that removes most of the group's energy, (sum xv)^2 / sum vv; 0 if none does.
 inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, std::span<const float> weights,
                                   GroupParameters plain) noexcept {
   constexpr std::size_t kFactors = kSearchFactors.size();
-  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{};
-  const float unit = divide(1.0f, plain.scale);
+  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{}, refit{};
+  const float unit = 1.0f / plain.scale;
   GroupParameters best{};
   float most = 0.0f;
   const auto run = [&](float sign, std::int32_t zero_point) {
@@ -108,12 +110,12 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, st
       zero[t] = static_cast<float>(zero_point);
     }
     grid.fit(x, {inverse, zero, {}, xv, vv, {}, weights});
+    for (std::size_t t = 0; t < kFactors; ++t) refit[t] = xv[t] / vv[t];
     for (std::size_t t = 0; t < kFactors; ++t) {
-      const float refit = xv[t] / vv[t];
-      const float gain = refit * xv[t];
-      if (!(gain > most) || !is_finite(gain) || (refit > 0.0f) != (sign * plain.scale > 0.0f)) continue;
+      const float gain = refit[t] * xv[t];
+      if (!(gain > most) || !is_finite(gain) || (refit[t] > 0.0f) != (sign * plain.scale > 0.0f)) continue;
       most = gain;
-      best = {refit, zero_point, false, refit};
+      best = {refit[t], zero_point, false, refit[t]};
     }
   };
   run(1.0f, plain.zero);
@@ -131,9 +133,9 @@ inline bool has_coarse_scales(const Grid& grid) noexcept {
 }
 
 /// The code of least squared error among those about the plain one: 4 powers of two, or 8 codes of a small float to
-/// either side. The first of equals wins.
+/// either side. The first of equals wins, but only below `plain_error`, the plain one's.
 inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std::span<const float> weights,
-                                 GroupParameters plain) noexcept {
+                                 GroupParameters plain, float plain_error) noexcept {
   constexpr int kMost = 17;
   const FormatInfo& type = grid.scale_format();
   const bool power = type.kind == FormatKind::exponent;
@@ -146,16 +148,15 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
   std::size_t count = 0;
   for (int code = first; code < end; ++code) {
     const GroupParameters p = grid.with_stored(type.decode(static_cast<std::uint32_t>(code)));
-    if (!is_finite(divide(1.0f, p.scale)) || grid.round_scale(p.scale).clamped) continue;
+    if (!is_finite(1.0f / p.scale) || grid.is_too_large(p.scale)) continue;
     tried[count] = p;
-    inverse[count] = divide(1.0f, p.scale);
+    inverse[count] = 1.0f / p.scale;
     scales[count++] = p.scale;
   }
   if (count == 0) return plain;
   const auto part = [count](auto& all) { return std::span(all).first(count); };
   grid.fit(x, {part(inverse), part(zero), part(scales), part(xv), part(vv), part(ee), weights});
   const std::size_t best = static_cast<std::size_t>(std::min_element(ee.begin(), ee.begin() + count) - ee.begin());
-  const float plain_error = measure(grid, x, weights, plain).error;
   return ee[best] < plain_error ? tried[best] : plain;
 }
 
@@ -225,7 +226,7 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
   GroupParameters best = plain;
   detail::Measured least = detail::measure(grid, x, weights, plain);
   if (!(least.error > 0x1p-100f)) return plain;  // squares as small as this lose their bits: nothing to compare
-  if (detail::has_coarse_scales(grid)) return detail::best_code(grid, x, weights, plain);
+  if (detail::has_coarse_scales(grid)) return detail::best_code(grid, x, weights, plain, least.error);
   const GroupParameters trial = detail::best_trial(grid, x, weights, plain);
   GroupParameters next = grid.round_scale(trial.scale, trial.zero);
   constexpr int kRounds = 4;

@@ -102,7 +102,7 @@ class Grid {
   /// The nearest scale that its storage holds; beyond its range, or where codes would decode to Inf, the largest one
   /// that will do, and `clamped`.
   [[nodiscard]] GroupParameters round_scale(float scale, std::int32_t zero = 0) const noexcept {
-    if (magnitude(scale) > largest_scale_) {
+    if (is_too_large(scale)) {
       GroupParameters p = round_scale(is_negative(scale) ? -largest_scale_ : largest_scale_, zero);
       p.clamped = true;
       return p;
@@ -115,6 +115,9 @@ class Grid {
     p.clamped = order_key(wanted) != 0;
     return p;
   }
+
+  /// Whether codes would decode to Inf under a scale.
+  [[nodiscard]] bool is_too_large(float scale) const noexcept { return magnitude(scale) > largest_scale_; }
 
   /// The parameters that a stored scale stands for.
   [[nodiscard]] GroupParameters with_stored(float stored, std::int32_t zero = 0) const noexcept {

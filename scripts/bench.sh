@@ -16,7 +16,6 @@ echo "## Machine"
 echo
 "$bin/kvant" --version | sed 's/^/    /'
 "$bin/kvant" doctor | sed -n 's/^\(cpu\|caches\|huge pages\) /    \1 /p'
-sed -n 's/^CMAKE_CXX_COMPILER:.*=//p' build/release/CMakeCache.txt | xargs -I{} {} --version | sed -n '1s/^/    /p'
 echo
 echo "## Linear layers"
 for threads in $(printf '%s\n' 1 "$(nproc)" | uniq); do

@@ -36,14 +36,14 @@ class Rows {
     auto codes = weights.read_quantized(info);
     if (!codes) return propagate(codes);
     rows.codes_ = std::move(*codes);
-    rows.grid_.emplace(rows.codes_->scheme);
     return rows;
   }
 
   [[nodiscard]] Result<Matrix<float>> read(std::size_t first, std::size_t count, const Context& context) const {
     if (!codes_) return checkpoint_->read_rows(*tensor_, first, count);
     Matrix<float> band(count, codes_->cols);
-    context.for_each(count, [&](std::size_t r) { dequantize_row(*codes_, *grid_, first + r, band.row(r)); });
+    const Grid grid(codes_->scheme, context.kernels());
+    context.for_each(count, [&](std::size_t r) { dequantize_row(*codes_, grid, first + r, band.row(r)); });
     return band;
   }
 
@@ -52,7 +52,6 @@ class Rows {
   const io::Checkpoint* checkpoint_;
   const io::CheckpointTensor* tensor_ = nullptr;
   std::optional<QMatrix> codes_;
-  std::optional<Grid> grid_;
 };
 
 /// Takes out the pairs that have no difference in numbers, the same ones among them; gives the number of the others.

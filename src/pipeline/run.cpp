@@ -7,6 +7,7 @@
 #include <map>
 #include <new>
 
+#include "cast.hpp"
 #include "kvant/io/stored_weight.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/architectures.hpp"
@@ -40,17 +41,6 @@ std::uint64_t band_rows(const Scheme& scheme, std::uint64_t rows, std::uint64_t 
 
 DType cast_dtype(FormatId format) {
   return format == format_id<fp16> ? DType::f16 : format == format_id<bf16> ? DType::bf16 : DType::f32;
-}
-
-/// The elements of a matrix in a 16- or 32-bit float format; overflow is what the format says (Inf).
-std::vector<std::byte> cast_values(std::span<const float> values, const FormatInfo& format) {
-  const std::size_t width = format.bits / 8;
-  std::vector<std::byte> bytes(values.size() * width);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint32_t code = format.encode(values[i], {Rounding::nearest_even, Overflow::ieee, 0});
-    std::memcpy(bytes.data() + i * width, &code, width);
-  }
-  return bytes;
 }
 
 /// What a run carries from tensor to tensor.
@@ -105,18 +95,19 @@ Status cast_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkpoint
     auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, shape.rows - first));
     if (!band) return propagate(band);
     if (const Status ok = check_band(*band, first, job.nonfinite); !ok) return ok;
-    for (std::size_t i = 0; i < band->size(); ++i) {
-      float& value = band->data()[i];
-      if (job.nonfinite == NonFinite::zero && !is_finite(value)) value = 0.0f;
-      const float stored = format.decode(format.encode(value, {Rounding::nearest_even, Overflow::ieee, 0}));
-      if (is_finite(value) && !is_finite(stored)) ++report.clamped_scales;
-    }
+    if (job.nonfinite == NonFinite::zero)
+      std::replace_if(
+          band->data(), band->data() + band->size(), [](float v) { return !is_finite(v); }, 0.0f);
+    const CastMatrix stored(band->view(), report.plan.scheme.format, run.context);
+    std::vector<std::size_t> overflowed(band->rows());
     meter.add(measure(*band, run.context, [&](std::size_t r, std::span<float> out) {
-      for (std::size_t c = 0; c < out.size(); ++c)
-        out[c] = format.decode(format.encode((*band)(r, c), {Rounding::nearest_even, Overflow::ieee, 0}));
+      stored.decode_row(r, out);
+      const std::span<const float> row = band->row(r);
+      for (std::size_t c = 0; c < out.size(); ++c) overflowed[r] += is_finite(row[c]) && !is_finite(out[c]) ? 1u : 0u;
     }));
-    const auto bytes = cast_values({band->data(), band->size()}, format);
-    if (const Status written = writer.write(tensor.name, first * shape.cols * (format.bits / 8), bytes); !written)
+    for (const std::size_t n : overflowed) report.clamped_scales += n;
+    if (const Status written = writer.write(tensor.name, first * shape.cols * (format.bits / 8), stored.bytes());
+        !written)
       return written;
     if (const Status go = run.advance(tensor.name, band->size() * dtype_info(tensor.dtype).bits / 8); !go) return go;
   }
@@ -178,7 +169,7 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
   RtnConfig config = job.rtn;
   config.search = config.search && job.effort > 0;
   const Rtn method{config};
-  const Grid grid(scheme);
+  const Grid grid(scheme, run.context.kernels());
   const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, Rtn::kRowwise);
   DistortionMeter meter;
   std::uint64_t first = 0;
@@ -388,13 +379,14 @@ Status dequantize_weight(Run& run, io::SafetensorsWriter& writer, const io::Weig
   const auto q = run.weights.read_quantized(weight);
   if (!q) return propagate(q);
   const FormatInfo& format = format_info(dtype);
-  const Grid grid(q->scheme);
+  const Grid grid(q->scheme, run.context.kernels());
   const std::size_t step = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
   for (std::size_t first = 0; first < q->rows; first += step) {
     Matrix<float> band(std::min(step, q->rows - first), q->cols);
     run.context.for_each(band.rows(), [&](std::size_t r) { dequantize_row(*q, grid, first + r, band.row(r)); });
-    const auto bytes = cast_values({band.data(), band.size()}, format);
-    if (const Status written = writer.write(weight.name, std::uint64_t{first} * q->cols * (format.bits / 8), bytes);
+    const CastMatrix stored(band.view(), dtype, run.context);
+    if (const Status written =
+            writer.write(weight.name, std::uint64_t{first} * q->cols * (format.bits / 8), stored.bytes());
         !written)
       return written;
   }

@@ -106,7 +106,7 @@ class Linear {
       if (id < 0 || static_cast<std::size_t>(id) >= n_)
         return fail(ErrorCode::usage, "id " + std::to_string(id) + " is not in 0 … " + std::to_string(n_ - 1));
     if (!packed_) {
-      const Grid grid(rows_.scheme);
+      const Grid grid(rows_.scheme, context.kernels());
       for (std::size_t i = 0; i < ids.size(); ++i)
         dequantize_row(rows_, grid, static_cast<std::size_t>(ids[i]), out.row(i));
       return {};
@@ -207,7 +207,7 @@ class Linear {
 
   /// Decodes 32 rows at a time into a float panel and multiplies by it.
   void run_rows(const kernels::GemmArgs& args, const Context& context) const {
-    const Grid grid(rows_.scheme);
+    const Grid grid(rows_.scheme, context.kernels());
     const std::size_t panels = ceil_div(n_, std::size_t{32});
     context.for_each(panels, [&](std::size_t panel) {
       const std::size_t first = panel * 32;

@@ -321,7 +321,7 @@ requires(F::kBits <= 8)
 /// The values that a quantized matrix stands for: exactly what a file of it dequantizes to.
 [[nodiscard]] inline Matrix<float> dequantize(const QMatrix& q, const Context& context = {}) {
   Matrix<float> out(q.rows, q.cols);
-  const Grid grid(q.scheme);
+  const Grid grid(q.scheme, context.kernels());
   context.for_each(q.rows, [&](std::size_t r) {
     const DefaultFpEnvironment standard;
     dequantize_row(q, grid, r, out.row(r));

@@ -4,40 +4,16 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
-#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "docs/page.hpp"
 #include "kvant/numeric/profile.hpp"
 
 namespace {
 
-using Row = std::vector<std::string>;
-
-std::string trimmed(std::string text) {
-  const std::size_t first = text.find_first_not_of(" `");
-  const std::size_t last = text.find_last_not_of(" `");
-  return first == std::string::npos ? "" : text.substr(first, last - first + 1);
-}
-
-/// The tables of the page, by the heading that they stand under.
-std::map<std::string, std::vector<Row>> tables() {
-  std::ifstream file(std::string(KVANT_SOURCE_DIR) + "/docs/numerics.md");
-  EXPECT_TRUE(file);
-  std::map<std::string, std::vector<Row>> all;
-  std::string heading;
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("## ")) heading = line.substr(3);
-    if (!line.starts_with("|") || line.starts_with("|-")) continue;
-    Row row;
-    std::istringstream cells(line.substr(1));
-    for (std::string cell; std::getline(cells, cell, '|');) row.push_back(trimmed(cell));
-    all[heading].push_back(row);
-  }
-  return all;
-}
+const std::string kPage = "docs/numerics.md";
 
 /// A number as the page writes it: 10^9, 2^-10, -0, Inf.
 float number(const std::string& text) {
@@ -47,25 +23,24 @@ float number(const std::string& text) {
 }
 
 TEST(NumericsPage, HasARowForEveryFormatWithItsWidthAndLargestNumber) {
-  std::map<std::string, std::vector<Row>> page = tables();
-  std::map<std::string, Row> rows;
-  for (const Row& row : page["The formats"]) rows[row[0]] = row;
+  const page::Table table = page::table(kPage, "The formats", "format");
   for (const kvant::FormatInfo& f : kvant::kFormats) {
     const bool listed = f.name.starts_with("int") && f.bits > 1 && f.fraction_bits == 0;
     const std::string key = listed                       ? "int8` … `int2"
                             : f.name.starts_with("uint") ? "uint8` … `uint1"
                                                          : std::string(f.name);
-    ASSERT_TRUE(rows.contains(key)) << f.name;
+    const page::Row row = table.row(key);
+    ASSERT_GT(row.size(), 3u) << f.name;
     if (key != f.name) continue;
-    EXPECT_EQ(rows[key][1], std::to_string(f.bits)) << key;
-    EXPECT_NEAR(number(rows[key][3]) / f.max, 1.0, 0.001) << key;
+    EXPECT_EQ(row[1], std::to_string(f.bits)) << key;
+    EXPECT_NEAR(number(row[3]) / f.max, 1.0, 0.001) << key;
   }
 }
 
 TEST(NumericsPage, WorksItsNumbersOutRight) {
-  const std::vector<Row> rows = tables()["Worked numbers"];
+  const std::vector<page::Row> rows = page::table(kPage, "Worked numbers", "input").rows;
   ASSERT_GT(rows.size(), 5u);
-  const Row& head = rows[0];
+  const page::Row& head = rows[0];
   int checked = 0;
   for (std::size_t r = 1; r < rows.size(); ++r)
     for (std::size_t c = 1; c < head.size(); ++c) {
@@ -74,9 +49,9 @@ TEST(NumericsPage, WorksItsNumbersOutRight) {
       const float x = number(rows[r][0]);
       std::istringstream parts(rows[r][c]);
       for (std::string part; std::getline(parts, part, ';');) {
-        part = trimmed(part);
+        part = page::trimmed(part);
         const bool ieee = part.starts_with("ieee");
-        if (ieee) part = trimmed(part.substr(4));
+        if (ieee) part = page::trimmed(part.substr(4));
         const kvant::CastRule rule{kvant::Profile::ieee, ieee ? kvant::Overflow::ieee : kvant::Overflow::saturate, {}};
         const std::uint32_t code = kvant::cast(*format, x, rule);
         const float value = kvant::format_info(*format).decode(code);

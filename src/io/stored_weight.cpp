@@ -197,9 +197,10 @@ Status read_codes(const Checkpoint& checkpoint, const QuantizedWeight& w, Conven
     for (std::uint8_t& code : codes) {
       code ^= storage.flip;
       const float value = format.decode(code);
+      // NaN is a value that --nonfinite keep writes.
       const bool is_value = format.kind != FormatKind::integer ||
                             (value >= static_cast<float>(format.low) && value <= static_cast<float>(format.high));
-      if (!is_value || !is_finite(value))
+      if (!is_value || is_inf(value))
         return fail(ErrorCode::bad_metadata,
                     "row " + std::to_string(r) + " holds code " + std::to_string(code) + ", which is no value of " +
                         std::string(format.name),
@@ -307,7 +308,8 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   if (s.nesting != ScaleNesting::none) return "it has no scheme like " + to_text(s);
   if (s.scale_type != format_id<fp16> && s.scale_type != format_id<bf16> && s.scale_type != format_id<fp32>)
     return "its scales are " + std::string(format_info(s.scale_type).name);
-  if (s.format == format_id<fp8_e4m3fn> && (kind == Kind::channel || kind == Kind::tensor || kind == Kind::block))
+  if (s.format == format_id<fp8_e4m3fn> && !s.activation &&
+      (kind == Kind::channel || kind == Kind::tensor || kind == Kind::block))
     return std::nullopt;
   const bool whole = s.format == format_id<int8> && s.activation && (kind == Kind::channel || kind == Kind::tensor);
   const bool packed = (s.format == format_id<int8> || s.format == format_id<int4>)&&!s.activation &&
@@ -342,6 +344,11 @@ std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention conv
 
 Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Convention convention, std::uint64_t first_row,
                   const QMatrix& band) {
+  if (w.scheme.nesting == ScaleNesting::per_tensor && !band.reciprocal)
+    return fail(ErrorCode::unsupported,
+                "its matrix-wide scale is a factor, expected a divisor: files hold what "
+                "ScaleConvention::compressed_tensors chooses",
+                {{}, w.name, {}});
   const CodeStorage storage = code_storage(w, convention);
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(storage.row_bytes) * band.rows);
   std::vector<std::uint8_t> row(band.cols);

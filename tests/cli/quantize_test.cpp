@@ -186,6 +186,20 @@ TEST_F(Quantize, RefusesNanAndInfUnlessToldOtherwise) {
   }
 }
 
+TEST_F(Quantize, KeepsNaNThatAFormatHas) {
+  write_checkpoint(folder_ / "m", {{"up.weight", {{4, 32}, [](std::size_t i) { return i == 5 ? NAN : 1.0f; }}}});
+  for (const char* scheme : {"fp8_e4m3fn-channel", "fp8_e5m2-tensor", "fp8_e4m3fnuz-channel", "mxfp8_e4m3fn"}) {
+    EXPECT_EQ(run_kvant({"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", scheme, "--nonfinite", "keep",
+                         "--force"})
+                  .exit,
+              0)
+        << scheme;
+    const Outcome back = run_kvant({"dequantize", folder_ / "q", "-o", folder_ / "f", "--force"});
+    EXPECT_EQ(back.exit, 0) << scheme << back.err;
+    expect_error({"quantize", folder_ / "f", "-o", folder_ / "g", "--scheme", "int8-channel"}, 7, "nonfinite");
+  }
+}
+
 TEST_F(Quantize, RefusesAScaleBeyondItsTypeUnlessKept) {
   write_checkpoint(folder_ / "m", {{"up.weight", {{4, 32}, [](std::size_t i) { return i == 5 ? 1e37f : 1.0f; }}}});
   expect_error(line("m", "q"), 7, "scale_overflow");

@@ -120,6 +120,21 @@ const char* const kSchemes[] = {"int8-channel",
                                 "is3",
                                 "is2"};
 
+TEST(WriteBand, RefusesAMatrixWideFactor) {
+  TemporaryFolder folder;
+  const io::QuantizedWeight weight{"up.weight", *parse_scheme("nvfp4"), 2, 32};
+  const auto specs = io::stored_tensors(weight, io::Convention::kvant);
+  auto writer = io::SafetensorsWriter::create(folder / "q.safetensors", specs, {}, io::OutputMode::refuse);
+  ASSERT_TRUE(writer);
+  const Matrix<float> w(2, 32, 0.5f);
+  QuantizeOptions options;
+  options.convention = ScaleConvention::modelopt;
+  const Status written =
+      io::write_band(*writer, weight, io::Convention::kvant, 0, *quantize(w.view(), weight.scheme, options));
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, ErrorCode::unsupported);
+}
+
 TEST(QuantizeCheckpoint, StoresExactlyWhatTheQuantizerChoseForEveryScheme) {
   TemporaryFolder folder;
   write_model(folder / "in.safetensors", kTensors);

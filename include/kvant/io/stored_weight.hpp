@@ -39,7 +39,8 @@ struct QuantizedWeight {
 [[nodiscard]] std::vector<TensorSpec> stored_tensors(const QuantizedWeight& weight, Convention convention);
 
 /// Writes the rows [first_row, first_row + band.rows) of a weight. Contract: `band` has the weight's scheme and columns
-/// and is a whole number of row blocks; bands begin at multiples of 32 rows.
+/// and is a whole number of row blocks; bands begin at multiples of 32 rows. Errors: those of the writer, `unsupported`
+/// where a matrix-wide scale is a factor (ScaleConvention::modelopt), which files do not hold.
 [[nodiscard]] Status write_band(SafetensorsWriter& writer, const QuantizedWeight& weight, Convention convention,
                                 std::uint64_t first_row, const QMatrix& band);
 

@@ -10,6 +10,7 @@
 
 #include "console.hpp"
 #include "kernels/ops.hpp"
+#include "kvant/calibrate/observers.hpp"
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/nn/architectures.hpp"
 #include "kvant/numeric/formats.hpp"
@@ -56,6 +57,13 @@ io::Json methods() {
   io::Json rows = io::Json::array();
   for (const QuantizerInfo& q : kQuantizers)
     rows.push_back(io::Json::object().set("name", q.name).set("summary", q.summary));
+  return rows;
+}
+
+io::Json observers() {
+  io::Json rows = io::Json::array();
+  for (const ObserverInfo& o : kObservers)
+    rows.push_back(io::Json::object().set("name", o.name).set("summary", o.summary));
   return rows;
 }
 
@@ -113,13 +121,10 @@ struct Listing {
 };
 
 constexpr std::array kListings{
-    Listing{"formats", &formats},
-    Listing{"schemes", &schemes},
-    Listing{"methods", &methods},
-    Listing{"ops", &ops},
-    Listing{"tiers", &tiers},
-    Listing{"files", &files},
-    Listing{"architectures", &architectures},
+    Listing{"formats", &formats}, Listing{"schemes", &schemes},
+    Listing{"methods", &methods}, Listing{"observers", &observers},
+    Listing{"ops", &ops},         Listing{"tiers", &tiers},
+    Listing{"files", &files},     Listing{"architectures", &architectures},
     Listing{"errors", &errors},
 };
 
@@ -176,7 +181,7 @@ class List final : public Command {
 
 constinit const Verb kList{
     "list",
-    "formats|schemes|methods|ops|tiers|files|architectures|errors",
+    "formats|schemes|methods|observers|ops|tiers|files|architectures|errors",
     "Lists what this build knows.",
     {"kvant list formats", "kvant list errors --json"},
     [] { return std::unique_ptr<Command>(std::make_unique<List>()); },

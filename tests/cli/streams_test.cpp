@@ -168,7 +168,8 @@ TEST_F(Streams, DoctorTellsWhichTierRunsAndWhy) {
 }
 
 TEST(List, HasAnArrayUnderTheNameOfWhatItLists) {
-  for (const char* what : {"formats", "schemes", "methods", "ops", "tiers", "files", "architectures", "errors"}) {
+  for (const char* what :
+       {"formats", "schemes", "methods", "observers", "ops", "tiers", "files", "architectures", "errors"}) {
     const Outcome run = run_kvant({"list", what, "--json"});
     EXPECT_EQ(run.exit, 0) << what;
     const kvant::io::Json json = json_of(run.out);

@@ -49,15 +49,25 @@ struct ErrorTable {
   float best = 0.0f;  ///< the group's own scale; 0 where all of it is zero
   std::array<std::array<float, kGroupFactors.size()>, kMaxZeros> error{};
 
-  /// The error at scale u between the grid's ends, which is linear between its points; the end's beyond them.
-  [[nodiscard]] float at(float u, std::size_t zero) const noexcept {
+  /// A place between two points of the grid: `part` of the way to `next` from the one before.
+  struct Place {
+    std::size_t next = 1;
+    float part = 0.0f;
+  };
+  /// Where scale u lies; beyond the grid's ends, the end. `from` is the place of a smaller scale.
+  [[nodiscard]] Place place(float u, Place from) const noexcept {
     const float x = u / best;
-    const auto& row = error[zero];
-    if (!(x > kGroupFactors.front())) return row.front();
-    std::size_t i = 1;
+    if (!(x > kGroupFactors.front())) return {};
+    std::size_t i = from.next;
     while (i + 1 < kGroupFactors.size() && x > kGroupFactors[i]) ++i;
     const float t = (x - kGroupFactors[i - 1]) / (kGroupFactors[i] - kGroupFactors[i - 1]);
-    return std::fma(t < 1.0f ? t : 1.0f, row[i] - row[i - 1], row[i - 1]);
+    return {i, t < 1.0f ? t : 1.0f};
+  }
+  /// The error there, which is linear between the grid's points.
+  [[nodiscard]] float at(Place p, std::size_t zero) const noexcept {
+    const auto& row = error[zero];
+    if (p.part == 0.0f) return row[p.next - 1];
+    return std::fma(p.part, row[p.next] - row[p.next - 1], row[p.next - 1]);
   }
 };
 
@@ -80,16 +90,19 @@ struct IntegerScaleProblem {
   [[nodiscard]] std::int32_t middle_zero() const noexcept { return rule.first_zero + rule.zero_count / 2; }
 };
 
-/// The sums of several scales at one zero point.
+/// The sums of several scales, each at a zero point.
 template <std::size_t N>
 struct Sums {
   std::array<float, N> inverse{}, zero{}, scale{}, xv{}, vv{}, ee{};
 
-  void measure(const IntegerScaleProblem& p, std::size_t g, std::int32_t z, std::size_t count = N) {
+  void measure(const IntegerScaleProblem& p, std::size_t g, std::int32_t z) {
+    zero.fill(static_cast<float>(z));
+    measure(p, g, N);
+  }
+  void measure(const IntegerScaleProblem& p, std::size_t g, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
       inverse[i] = 1.0f / scale[i];
       if (!is_finite(inverse[i])) inverse[i] = 0.0f;
-      zero[i] = static_cast<float>(z);
     }
     const auto part = [count](auto& all) { return std::span(all).first(count); };
     p.grid.fit(p.elements(g), {part(inverse), part(zero), part(scale), part(xv), part(vv), part(ee), p.weights_of(g)});
@@ -160,13 +173,16 @@ inline IntegerChoice look_up_choice(const IntegerScaleRule& rule, const ErrorTab
   if (table.best == 0.0f) return best;
   bool found = false;
   const ScaleRange range = scale_range(rule, super, table.best);
-  for (std::int32_t s = range.first; s <= range.last; ++s)
+  ErrorTable::Place place;
+  for (std::int32_t s = range.first; s <= range.last; ++s) {
+    place = table.place(super * static_cast<float>(s), place);
     for (std::int32_t z = 0; z < rule.zero_count; ++z) {
-      const float error = table.at(super * static_cast<float>(s), static_cast<std::size_t>(z));
+      const float error = table.at(place, static_cast<std::size_t>(z));
       if (found && !(error < best.error)) continue;
       best = {s, z, error};
       found = true;
     }
+  }
   return best;
 }
 
@@ -184,27 +200,29 @@ struct SuperChoice {
 inline SuperChoice measure_super(const IntegerScaleProblem& p, std::span<const ErrorTable> tables, float super) {
   SuperChoice choice;
   choice.super = super;
-  Sums<3> sums;
+  Sums<3 * kMaxZeros> sums;
   for (std::size_t g = 0; g < tables.size(); ++g) {
     const IntegerChoice guess = look_up_choice(p.rule, tables[g], super);
     IntegerChoice best = guess;
     double xv = 0, vv = 0;
     if (tables[g].best != 0.0f) {
       const std::int32_t first = std::max(guess.scale - 1, 1);
-      const auto count = static_cast<std::size_t>(std::min(guess.scale + 1, p.rule.max_scale) - first + 1);
-      for (std::size_t i = 0; i < count; ++i)
-        sums.scale[i] = super * static_cast<float>(first + static_cast<std::int32_t>(i));
-      bool found = false;
-      for (std::int32_t z = 0; z < p.rule.zero_count; ++z) {
-        sums.measure(p, g, p.rule.first_zero + z, count);
-        for (std::size_t i = 0; i < count; ++i) {
-          if (found && !(sums.ee[i] < best.error)) continue;
-          best = {first + static_cast<std::int32_t>(i), z, sums.ee[i]};
-          xv = static_cast<double>(sums.xv[i]);
-          vv = static_cast<double>(sums.vv[i]);
-          found = true;
+      const std::int32_t last = std::min(guess.scale + 1, p.rule.max_scale);
+      std::array<IntegerChoice, 3 * kMaxZeros> tried{};
+      std::size_t count = 0;
+      for (std::int32_t z = 0; z < p.rule.zero_count; ++z)
+        for (std::int32_t s = first; s <= last; ++s) {
+          sums.scale[count] = super * static_cast<float>(s);
+          sums.zero[count] = static_cast<float>(p.rule.first_zero + z);
+          tried[count++] = {s, z, 0.0f};
         }
-      }
+      sums.measure(p, g, count);
+      const auto least = static_cast<std::size_t>(
+          std::min_element(sums.ee.begin(), sums.ee.begin() + static_cast<std::ptrdiff_t>(count)) - sums.ee.begin());
+      best = tried[least];
+      best.error = sums.ee[least];
+      xv = static_cast<double>(sums.xv[least]);
+      vv = static_cast<double>(sums.vv[least]);
     }
     const auto s = static_cast<double>(best.scale);
     choice.error += static_cast<double>(best.error);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -250,8 +251,9 @@ void append_number(std::string& out, T value) {
   char* const end = buffer.data() + buffer.size();
   auto result = std::to_chars(buffer.data(), end, value);
   if constexpr (std::floating_point<T>) {
-    // Without an exponent the digits of a large double would read as an integer, and beyond 64 bits not at all.
-    if (value >= 0x1p53 || value <= -0x1p53)
+    // Without an exponent the digits of a large double would read as an integer, and beyond 64 bits not at all; those
+    // of -0 as an integer that has no sign.
+    if (value >= 0x1p53 || value <= -0x1p53 || (value == 0 && std::signbit(value)))
       result = std::to_chars(buffer.data(), end, value, std::chars_format::scientific);
   }
   out.append(buffer.data(), result.ptr);

@@ -200,6 +200,7 @@ TEST(JsonText, NumbersReadBackToTheSameValue) {
   }
   EXPECT_EQ(to_text(Json(0.1)), "0.1");
   EXPECT_EQ(to_text(Json(1.0)), "1");
+  EXPECT_TRUE(std::signbit(*parse_json(to_text(Json(-0.0)))->as_double()));
   EXPECT_EQ(to_text(Json(5e-324)), "5e-324");
 }
 

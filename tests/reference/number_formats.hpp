@@ -9,7 +9,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <limits>
+#include <map>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -107,10 +111,32 @@ inline std::vector<double> table_of(const NumberFormat& f) {
   return {kNf4.begin(), kNf4.end()};
 }
 
+/// What a minifloat's name says of one that is in no specification: fpN_eXmY, and nothing (all codes are numbers), fn
+/// or fnuz behind it; the bias is half the exponents.
+inline std::optional<NumberFormat> format_of_name(const std::string& name) {
+  int bits = 0, exponent_bits = 0, mantissa_bits = 0, length = 0;
+  if (std::sscanf(name.c_str(), "fp%d_e%dm%d%n", &bits, &exponent_bits, &mantissa_bits, &length) != 3) return {};
+  const std::string rest = name.substr(static_cast<std::size_t>(length));
+  if (bits != 1 + exponent_bits + mantissa_bits || bits > 8 || exponent_bits < 1 || mantissa_bits < 1) return {};
+  if (!rest.empty() && rest != "fn" && rest != "fnuz") return {};
+  const Family family = rest.empty() ? Family::finite : rest == "fn" ? Family::fn : Family::fnuz;
+  const int bias = (1 << (exponent_bits - 1)) - (family == Family::fnuz ? 0 : 1);
+  const int last = (1 << (bits - 1)) - (family == Family::fn ? 2 : 1);
+  const double fraction = (1 << mantissa_bits) + last % (1 << mantissa_bits);
+  const double max = std::ldexp(fraction, (last >> mantissa_bits) - bias - mantissa_bits);
+  return NumberFormat{{}, family, exponent_bits, mantissa_bits, bias, bits, 0, 0, max, false, family != Family::finite};
+}
+
+/// The row of that name; one made of the name where there is none.
 inline const NumberFormat* find_format(std::string_view name) {
   for (const NumberFormat& f : kNumberFormats)
     if (f.name == name) return &f;
-  return nullptr;
+  static std::map<std::string, NumberFormat> named;
+  const auto made = format_of_name(std::string(name));
+  if (!made) return nullptr;
+  const auto place = named.try_emplace(std::string(name), *made).first;
+  place->second.name = place->first;
+  return &place->second;
 }
 
 inline bool is_float_family(Family f) {

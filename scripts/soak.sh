@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# soak.sh [MINUTES] [fuzz|tsan|tidy|all]: what takes too long for every change. All of them unless one is named:
+# soak.sh [MINUTES] [fuzz|tsan|tidy|sweep|all]: what takes too long for every change. All of them unless one is named:
 #   fuzz  each fuzz target for MINUTES (default 10), from the corpus it has collected so far in build/fuzz-corpus; a
 #         finding stays in build/fuzz-findings
 #   tsan  the tests under the thread sanitizer
 #   tidy  clang-tidy (.clang-tidy) over the library, the program and the examples; all of its words are in
 #         build/tidy.log
+#   sweep ten million random numbers for each format, direction and profile, against the oracle
 # A step that finds something does not keep the next from running; the script then ends with an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,8 @@ cd "$(dirname "$0")/.."
 minutes=10
 [[ ${1-} =~ ^[0-9]+$ ]] && { minutes=$1; shift; }
 step=${1-all}
-[[ $# -le 1 && $step =~ ^(fuzz|tsan|tidy|all)$ ]] || { echo "usage: $0 [MINUTES] [fuzz|tsan|tidy|all]" >&2; exit 2; }
+[[ $# -le 1 && $step =~ ^(fuzz|tsan|tidy|sweep|all)$ ]] ||
+  { echo "usage: $0 [MINUTES] [fuzz|tsan|tidy|sweep|all]" >&2; exit 2; }
 scripts/deps.sh soak
 failed=0
 
@@ -50,7 +52,14 @@ tidy() {
   sed 's/\x1b\[[0-9;]*m//g' build/tidy.log | grep -E ': (warning|error): ' | sort -u || true
 }
 
-for each in fuzz tsan tidy; do
+sweep() {
+  echo '== sweep'
+  scripts/build.sh release test_numeric -DKVANT_BUILD_TESTS=ON
+  KVANT_TEST_CASES=10000000 ctest --preset release --parallel "$(nproc)" --tests-regex '^numeric/.*Sweep' |
+    grep -Ev '^ +Start +[0-9]+:|^ *[0-9]+/[0-9]+ Test .* Passed ' || failed=1
+}
+
+for each in fuzz tsan tidy sweep; do
   [[ $step == all || $step == "$each" ]] && "$each"
 done
 exit "$failed"

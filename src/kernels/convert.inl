@@ -230,8 +230,10 @@ struct MinifloatEncoder {
       store_codes(g.codes + i, format.with_sign(code, signs), count);
     });
     if (!any(greater(most, splat_word(0x7f800000)))) return;
-    for (std::size_t i = first; i < first + n; ++i)  // there is NaN
-      g.codes[i] = g.format->encode(by_zero ? 0.0f : g.x[i] / s.value);
+    for (std::size_t i = first; i < first + n; ++i) {  // there is NaN, which has no sign as a quotient
+      const float ratio = by_zero ? 0.0f : g.x[i] / s.value;
+      g.codes[i] = g.format->encode(ratio == ratio ? ratio : __builtin_nanf(""));
+    }
   }
 
   /// By a product with 1 / scale, which is within 3 units of its last place of the quotient, so they round alike unless
@@ -272,11 +274,12 @@ struct MinifloatEncoder {
 
 inline void encode_minifloat(const EncodeArgs& g) noexcept { encode_in_pieces(g, MinifloatEncoder(g)); }
 
+/// Quotients are cut at +-most.
 template <class Quotient>
 inline void encode_levels(const EncodeArgs& g, const CodebookFormat& format, std::size_t first, std::size_t n,
-                          const GroupScale& s) noexcept {
+                          const GroupScale& s, float most) noexcept {
   const Floats zero_point = splat(static_cast<float>(s.zero));
-  const Quotient quotient(s, 0x1p20f);
+  const Quotient quotient(s, most);
   std::uint8_t* const codes = g.codes;
   for_each_vector_asking(g.x, first, n, g.x + g.n + g.n / 2, [&, codes](Floats x, std::size_t i, std::size_t count) {
     const Floats known = from_bits(keep(ordered(x), to_bits(x)));  // NaN is the zero point
@@ -286,11 +289,12 @@ inline void encode_levels(const EncodeArgs& g, const CodebookFormat& format, std
 
 inline void encode_codebook(const EncodeArgs& g) noexcept {
   const CodebookFormat format(*g.format);
+  const bool near = g.format->max <= 0x1p19f;  // every sum of 2^20 and a zero point is beyond the levels
   for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    if (s.ordinary)
-      encode_levels<CorrectedQuotient>(g, format, first, n, s);
+    if (s.ordinary && near)
+      encode_levels<CorrectedQuotient>(g, format, first, n, s, 0x1p20f);
     else
-      encode_levels<DividedQuotient>(g, format, first, n, s);
+      encode_levels<DividedQuotient>(g, format, first, n, s, near ? 0x1p20f : __builtin_inff());
   });
 }
 
@@ -482,6 +486,7 @@ inline bool plain_scales(const PlainScalesArgs& g) noexcept {
   const Words least = splat_word((127 - 60) << 23);
   const Words most = splat_word((127 + 60) << 23);
   const bool to_powers = g.power_rule != PowerScale::none;
+  if (!(g.unit >= 0x1p-60f && g.unit <= 0x1p60f)) return false;
   const MinifloatFormat type(g.mantissa_bits < 23 ? g.mantissa_bits : 10, g.min_exponent, g.max, 8, true);
   const std::size_t groups = g.n != 0 ? ceil_div(g.n, g.group) : 0;
   for (std::size_t first = 0; first < groups; first += kLanes) {

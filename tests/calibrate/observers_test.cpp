@@ -39,20 +39,36 @@ bool is_option_name(std::string_view name) {
 }
 
 struct Variant {
-  const char* name;
-  const char* options;  ///< few bins, so that thousands of cases take seconds
+  std::string name;
+  std::string options;  ///< few bins, so that thousands of cases take seconds
 };
-constexpr Variant kVariants[] = {{"min_max", ""},
-                                 {"moving_average", "constant=0.3"},
-                                 {"percentile", "bins=256,percentile=99"},
-                                 {"percentile", "bins=256,percentile=98,profile=ort"},
-                                 {"mse", "bins=128"},
-                                 {"mse", "bins=128,profile=nvidia,start_bin=8"},
-                                 {"entropy", "bins=256"},
-                                 {"entropy", "profile=ort"},
-                                 {"entropy", "profile=ort,bins=64,levels=16"}};
+const std::vector<Variant> kVariants = {{"min_max", ""},
+                                        {"moving_average", "constant=0.3"},
+                                        {"percentile", "bins=256,percentile=99"},
+                                        {"percentile", "bins=256,percentile=98,profile=ort"},
+                                        {"mse", "bins=128"},
+                                        {"mse", "bins=128,profile=nvidia,start_bin=8"},
+                                        {"entropy", "bins=256"},
+                                        {"entropy", "profile=ort"},
+                                        {"entropy", "profile=ort,bins=64,levels=16"}};
 
-std::string text(const Variant& v) { return std::string(v.name) + " " + v.options; }
+std::string text(const Variant& v) { return v.name + " " + v.options; }
+
+/// The variants above, and every observer of the list that is not among them.
+std::vector<Variant> all_variants() {
+  std::vector<Variant> all = kVariants;
+  for_each_observer(kvant::AllObservers{}, [&]<class O>() {
+    const std::string name(O::kName);
+    if (std::any_of(all.begin(), all.end(), [&](const Variant& v) { return v.name == name; })) return;
+    std::string options;
+    typename O::Config config;
+    O::Config::visit(config, [&](std::string_view field, auto&, std::string_view) {
+      if (field == "bins") options = "bins=256";
+    });
+    all.push_back({name, options});
+  });
+  return all;
+}
 
 TEST(Observers, HaveUniqueNamesAndASummary) {
   std::set<std::string> names;
@@ -272,7 +288,7 @@ TEST_P(EveryObserver, MergesNothingAsNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, EveryObserver, testing::ValuesIn(kVariants), [](const auto& p) {
+INSTANTIATE_TEST_SUITE_P(Of, EveryObserver, testing::ValuesIn(all_variants()), [](const auto& p) {
   std::string name = text(p.param);
   for (char& c : name)
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';

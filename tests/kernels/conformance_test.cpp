@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "gemm_problem.hpp"
+#include "kernel_format.hpp"
 #include "kernels/ops.hpp"
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/numeric/formats.hpp"
@@ -229,6 +230,18 @@ QuantizedRows quantize(const Kernels& tier, const std::vector<float>& x, std::si
           {sums.span().begin(), sums.span().end()}};
 }
 
+/// No rows are not touched; a row of no elements is all padding, with scale 0.
+void check_empty_rows(void (*quantize_rows)(const kernels::QuantizeRowsArgs&) noexcept) {
+  const GuardedBuffer<std::int8_t> q(64, Edge::end);
+  const GuardedBuffer<float> scales(2, Edge::end);
+  std::fill(q.span().begin(), q.span().end(), std::int8_t{55});
+  quantize_rows({nullptr, 0, 40, 40, 8, nullptr, 64, nullptr, nullptr});
+  quantize_rows({nullptr, 2, 0, 0, 8, q.data(), 32, scales.data(), nullptr});
+  EXPECT_EQ(std::count(q.span().begin(), q.span().end(), 0), 64);
+  EXPECT_EQ(scales.span()[0], 0.0f);
+  EXPECT_EQ(scales.span()[1], 0.0f);
+}
+
 void check(const Op&, decltype(&Kernels::quantize_rows_s8) slot, const Kernels& tier) {
   ASSERT_NE(tier.*slot, nullptr);
   constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -254,6 +267,7 @@ void check(const Op&, decltype(&Kernels::quantize_rows_s8) slot, const Kernels& 
               << "k=" << k << " seed=" << seed;
         }
       }
+  check_empty_rows(tier.*slot);
 }
 
 std::vector<float> syrk(const Kernels& tier, const std::vector<float>& x, std::size_t n, std::size_t row_begin,
@@ -286,32 +300,18 @@ void check(const Op&, decltype(&Kernels::syrk_f32) slot, const Kernels& tier) {
 using EncodeSlot = decltype(&Kernels::encode_integer);
 using FitSlot = decltype(&Kernels::fit_integer);
 
-/// The formats that a slot named ..._integer, ..._minifloat or ..._codebook is for, of at most 8 bits.
+/// The formats that a slot named ..._integer, ..._minifloat or ..._codebook is for.
 std::vector<FormatId> formats_of(const Op& op) {
   std::vector<FormatId> formats;
-  for (const FormatInfo& f : kFormats) {
+  for (const FormatId id : kernel_formats()) {
+    const FormatInfo& f = format_info(id);
     const bool codebook = f.thresholds != nullptr;
     const bool integer = f.kind == FormatKind::integer && !codebook;
     const std::string_view kind = codebook ? "codebook" : integer ? "integer" : "minifloat";
-    if (f.bits <= 8 && (codebook || !f.is_auxiliary()) && op.name.ends_with(kind))
-      formats.push_back(*format_from_name(f.name));
+    if ((codebook || !f.is_auxiliary()) && op.name.ends_with(kind)) formats.push_back(id);
   }
   return formats;
 }
-
-/// A format as kernels see it, and the table of values that it points to.
-struct KernelFormat {
-  std::vector<float> values;
-  kernels::FormatArgs args;
-
-  explicit KernelFormat(FormatId id) {
-    const FormatInfo& f = format_info(id);
-    for (std::uint32_t code = 0; code < 1u << f.bits; ++code) values.push_back(f.decode(code));
-    args = {f.bits,         f.low,        f.high,       f.fraction_bits,   f.mantissa_bits,
-            f.min_exponent, f.max,        f.thresholds, f.threshold_count, f.codes,
-            values.data(),  f.encode_byte};
-  }
-};
 
 /// Scales and zero points of the groups of n elements, against a guard page.
 struct GuardedScales {
@@ -356,6 +356,46 @@ std::vector<ScaleCase> scale_cases(const FormatInfo& format) {
   return cases;
 }
 
+/// The values of a format, what lies halfway between two, and the neighbours of these, times a scale.
+std::vector<float> ties_of(const KernelFormat& format, float scale) {
+  std::vector<float> values;
+  for (const float v : format.values)
+    if (std::isfinite(v)) values.push_back(v);
+  std::sort(values.begin(), values.end());
+  std::vector<float> ties;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float next = i + 1 < values.size() ? values[i + 1] : 2 * values[i];
+    for (const float v : {values[i], values[i] / 2 + next / 2})
+      for (const float x : {v * scale, std::nextafter(v * scale, INFINITY), std::nextafter(v * scale, -INFINITY)})
+        ties.push_back(x);
+  }
+  return ties;
+}
+
+/// Floats of every sign, exponent and start of a mantissa (one seventh of them for each scale) and all ties, under
+/// scales from one end of the floats to the other, and zero points.
+void check_every_magnitude(const KernelFormat& format, const FormatInfo& info,
+                           void (*encode)(const kernels::EncodeArgs&) noexcept,
+                           void (*reference)(const kernels::EncodeArgs&) noexcept) {
+  constexpr std::array kScales{1.0f,      0.37f, -0.25f, 3.0f,   0.0f,     -0.0f,    1e-40f,  -1e-40f, 0x1p-149f,
+                               0x1p-127f, 1e30f, 3e38f,  -3e38f, 0x1p-60f, 0x1p-61f, 0x1p60f, 0x1p61f};
+  for (std::size_t s = 0; s < kScales.size(); ++s) {
+    std::vector<float> x = ties_of(format, kScales[s]);
+    for (std::uint32_t high = static_cast<std::uint32_t>(s) % 7; high < 65536; high += 7)
+      x.push_back(std::bit_cast<float>(high << 16 | (high * 40503u & 0xffffu)));
+    for (const std::uint32_t bits : {0u, 0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc00000u, 0x7f800001u})
+      x.push_back(std::bit_cast<float>(bits));
+    const auto zero = static_cast<std::int16_t>(s % 3 == 0 ? 0 : s % 3 == 1 ? info.low : info.high);
+    const kernels::GroupScales scales{&kScales[s], &zero, x.size(), kernels::ScaleOp::product, 1.0f, 0.0f};
+    std::vector<std::uint8_t> expected(x.size());
+    std::vector<std::uint8_t> codes(x.size());
+    reference({&format.args, x.data(), x.size(), scales, expected.data()});
+    encode({&format.args, x.data(), x.size(), scales, codes.data()});
+    for (std::size_t i = 0; i < x.size(); ++i)
+      ASSERT_EQ(codes[i], expected[i]) << info.name << ": " << x[i] << " by " << kScales[s] << " with zero " << zero;
+  }
+}
+
 void check(const Op& op, EncodeSlot slot, const Kernels& tier) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   constexpr std::array kSpecials{0.0f,    -0.0f,    kInf,   -kInf,  std::numeric_limits<float>::quiet_NaN(),
@@ -386,6 +426,8 @@ void check(const Op& op, EncodeSlot slot, const Kernels& tier) {
             << format_info(id).name << " n=" << c.n << " group=" << c.group << " op=" << static_cast<int>(c.op)
             << " first scale " << (c.stored.empty() ? 0.0f : c.stored[0]) << " seed " << seed;
     }
+    check_every_magnitude(format, format_info(id), tier.*slot, generic().*slot);
+    if (testing::Test::HasFatalFailure()) return;
   }
 }
 
@@ -409,14 +451,20 @@ std::vector<float> fit(const Kernels& tier, FitSlot slot, const KernelFormat& fo
   return {sums.span().begin(), sums.span().end()};
 }
 
+std::vector<std::size_t> fit_lengths() {
+  std::vector<std::size_t> lengths{0};
+  lengths.insert(lengths.end(), kLengths.begin(), kLengths.end());
+  return lengths;
+}
+
 void check(const Op& op, FitSlot slot, const Kernels& tier) {
   for (const FormatId id : formats_of(op)) {
     const KernelFormat format(id);
-    for (const std::size_t n : kLengths)
+    for (const std::size_t n : fit_lengths())
       for (const bool errors : {false, true})
         for (const bool weighted : {false, true}) {
           std::vector<float> x = random_vector(n, n + 1);
-          x[n / 2] = n % 2 == 0 ? 1e30f : -0.0f;
+          if (n != 0) x[n / 2] = n % 3 == 0 ? 1e30f : n % 3 == 1 ? -0.0f : -1e-42f;
           std::vector<float> weights = random_vector(weighted ? n : 0, n + 2);
           for (float& w : weights) w = std::fabs(w);
           const std::vector<float> expected = fit(generic(), slot, format, x, weights, errors, Edge::end);
@@ -435,9 +483,9 @@ using NarrowSlot = decltype(&Kernels::narrow_fp16);
 using WidenSlot = decltype(&Kernels::widen_fp16);
 
 void check(const Op&, DecodeSlot slot, const Kernels& tier) {
-  for (const FormatInfo& f : kFormats) {
-    if (f.bits > 8) continue;
-    const KernelFormat format(*format_from_name(f.name));
+  for (const FormatId id : kernel_formats()) {
+    const FormatInfo& f = format_info(id);
+    const KernelFormat format(id);
     std::uint64_t seed = 0;
     for (const ScaleCase& c : scale_cases(f)) {
       std::vector<std::uint8_t> codes(c.n);
@@ -471,52 +519,80 @@ void check(const Op&, decltype(&Kernels::range_f32) slot, const Kernels& tier) {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
       std::vector<float> x = random_vector(n, seed);
       for (float& v : x) v = seed % 4 == 1 ? std::fabs(v) : seed % 4 == 2 ? -std::fabs(v) : seed % 4 == 3 ? -0.0f : v;
-      for (const float special : {kInf, -kInf, kNaN, -kNaN, 3.4e38f, 1e-45f}) x[(seed * 7 + n) % n] = special;
+      constexpr std::array kSpecials{kInf, -kInf, kNaN, -kNaN, 3.4e38f, -3.4e38f, 1e-45f, -1e-45f, 0.0f};
+      x[(seed * 7 + n) % n] = kSpecials[seed % kSpecials.size()];
+      x[n - 1 - (seed * 5 + n) % n] = kSpecials[seed / 4 % kSpecials.size()];
       const auto expected = range(generic(), x, Edge::end);
       for (const Edge edge : {Edge::start, Edge::end}) ASSERT_EQ(range(tier, x, edge), expected) << n << ' ' << seed;
     }
   ASSERT_EQ(range(tier, {}, Edge::end), range(generic(), {}, Edge::end));
 }
 
-/// A plain scale is what choose_plain() says, group by group, wherever the kernel does not decline.
+/// Numbers of about `size`: powers of two and 1.5 or 1.75 times them among them, and every fifth group of zeros. A NaN
+/// or Inf here and there, where `turn` says so.
+std::vector<float> scale_inputs(std::size_t n, std::size_t group, float size, std::size_t turn) {
+  std::vector<float> x = random_vector(n, n + turn);
+  for (std::size_t i = 0; i < n; ++i) {
+    x[i] *= size;
+    if (i % 7 == 0) x[i] = std::exp2(std::round(std::log2(std::fabs(x[i])))) * (i % 2 == 0 ? 1.75f : 1.5f);
+    if (i / group % 5 == 4) x[i] = i % 2 == 0 ? 0.0f : -0.0f;
+  }
+  if (turn % 31 == 30 && n != 0)
+    x[n / 2] = turn % 2 == 0 ? std::numeric_limits<float>::quiet_NaN() : -std::numeric_limits<float>::infinity();
+  return x;
+}
+
+/// A plain scale is what choose_plain() says, group by group. False: the kernel declines.
+bool check_plain_scales(const Grid& grid, PowerRule rule, const std::vector<float>& x, Edge edge) {
+  const std::size_t group = grid.scheme().granularity.block_cols(x.size());
+  const GuardedBuffer<float> input(x, edge);
+  const GuardedBuffer<float> stored((x.size() + group - 1) / group, edge);
+  if (!choose_plain_scales(grid, input.span(), group, rule, stored.span())) return false;
+  for (std::size_t g = 0; g < stored.size(); ++g) {
+    const std::size_t first = g * group;
+    const auto elements = input.span().subspan(first, std::min(group, x.size() - first));
+    const GroupParameters p = choose_plain(grid, elements, rule);
+    EXPECT_TRUE(same_bits(stored.span()[g], p.stored))
+        << to_text(grid.scheme()) << " n=" << x.size() << " rule=" << static_cast<int>(rule) << " group " << g
+        << " from " << elements[0] << ": " << stored.span()[g] << ", not " << p.stored;
+    EXPECT_FALSE(p.clamped);
+  }
+  return true;
+}
+
+/// Every symmetric scheme of one level with every type of scale, and the block formats.
+std::vector<Scheme> symmetric_schemes() {
+  std::vector<Scheme> schemes;
+  for (const FormatId id : kernel_formats())
+    for (const Granularity& granularity :
+         {Granularity(PerChannel{}), Granularity(PerGroup{32}), Granularity(PerGroup{7})})
+      for (const FormatInfo& type : kFormats) {
+        const Scheme s{id, granularity, Symmetry::symmetric, *format_from_name(type.name), std::nullopt, {}};
+        if (check_scheme(s, "")) schemes.push_back(s);
+      }
+  for (const BlockFormat& b : kBlockFormats)
+    if (b.scheme.symmetry == Symmetry::symmetric) schemes.push_back(b.scheme);
+  return schemes;
+}
+
 void check(const Op&, decltype(&Kernels::plain_scales), const Kernels& tier) {
-  std::size_t done = 0;
+  std::size_t turn = 0;
   std::size_t declined = 0;
-  for (const char* name : {"int8-channel", "int4-g128", "int4-g32", "nf4-g64", "fp8_e4m3fn-g32", "mxfp4",
-                           "mxfp8_e4m3fn", "mxint8", "nvfp4"})
-    for (const PowerRule rule : {PowerRule::floor, PowerRule::up, PowerRule::nearest, PowerRule::ct})
+  for (const Scheme& scheme : symmetric_schemes())
+    for (const PowerRule rule : {PowerRule::floor, PowerRule::up, PowerRule::nearest, PowerRule::ct}) {
+      if (rule != PowerRule::floor && scheme.scale_type != format_id<e8m0>) break;
       for (const float size : {1.0f, 1e-3f, 1e-30f, 1e6f, 0.0f, 1e-42f, 1e38f})
-        for (const std::size_t n : {std::size_t{1}, std::size_t{31}, std::size_t{100}, std::size_t{1000}}) {
-          Scheme scheme = *parse_scheme(name);
-          if (scheme.scale_type == format_id<fp16> && n % 10 == 0) scheme.scale_type = format_id<bf16>;
+        for (const std::size_t n :
+             {std::size_t{0}, std::size_t{1}, std::size_t{31}, std::size_t{100}, std::size_t{500}}) {
           Grid grid(scheme, tier);
           if (scheme.nesting == ScaleNesting::per_tensor) grid = grid.under(n % 2 == 0 ? 0.37f : 2688.0f, n % 2 == 0);
-          const std::size_t group = scheme.granularity.block_cols(n);
-          std::vector<float> x = random_vector(n, n + done);
-          for (std::size_t i = 0; i < n; ++i) {
-            x[i] *= size;
-            if (i % 7 == 0) x[i] = std::exp2(std::round(std::log2(std::fabs(x[i])))) * (i % 2 == 0 ? 1.75f : 1.5f);
-            if (i / group % 5 == 4) x[i] = 0.0f;
-          }
-          if ((done + declined) % 31 == 30) x[n / 2] = std::numeric_limits<float>::quiet_NaN();
-          const GuardedBuffer<float> input(x, Edge::end);
-          const GuardedBuffer<float> stored((n + group - 1) / group, Edge::end);
-          if (!choose_plain_scales(grid, input.span(), group, rule, stored.span())) {
-            ++declined;
-            continue;
-          }
-          ++done;
-          for (std::size_t g = 0; g < stored.span().size(); ++g) {
-            const std::size_t first = g * group;
-            const GroupParameters p = choose_plain(grid, input.span().subspan(first, std::min(group, n - first)), rule);
-            ASSERT_TRUE(same_bits(stored.span()[g], p.stored))
-                << name << " n=" << n << " size=" << size << " rule=" << static_cast<int>(rule) << " group " << g
-                << ": " << stored.span()[g] << ", not " << p.stored;
-            ASSERT_FALSE(p.clamped);
-          }
+          const std::vector<float> x = scale_inputs(n, scheme.granularity.block_cols(n), size, turn++);
+          declined += check_plain_scales(grid, rule, x, turn % 2 == 0 ? Edge::start : Edge::end) ? 0u : 1u;
+          if (testing::Test::HasFailure()) return;
         }
-  EXPECT_GT(done, 200u);
-  EXPECT_GT(declined, 20u);
+    }
+  EXPECT_GT(turn - declined, 1000u);
+  EXPECT_GT(declined, 100u);
 }
 
 void check(const Op&, NarrowSlot slot, const Kernels& tier) {
@@ -529,14 +605,17 @@ void check(const Op&, NarrowSlot slot, const Kernels& tier) {
   (generic().*slot)({x.data(), x.size(), results[0].data()});
   (tier.*slot)({x.data(), x.size(), results[1].data()});
   ASSERT_EQ(results[0], results[1]);
-  for (const std::size_t n : kLengths)
-    for (const Edge edge : {Edge::start, Edge::end}) {
-      const GuardedBuffer<float> input(
-          std::vector<float>(x.begin() + 5000, x.begin() + 5000 + static_cast<std::ptrdiff_t>(n)), edge);
-      const GuardedBuffer<std::uint16_t> codes(n, edge);
-      (tier.*slot)({input.data(), n, codes.data()});
-      ASSERT_EQ(std::memcmp(codes.data(), results[0].data() + 5000, n * 2), 0) << n;
-    }
+  // Zeros and subnormal numbers, numbers, and where Inf and NaN begin.
+  for (const std::size_t first : {std::size_t{0}, std::size_t{5000}, std::size_t{0x7f7f * 9}, std::size_t{0xff7f * 9}})
+    for (std::size_t n = 0; n < 70; ++n)
+      for (const Edge edge : {Edge::start, Edge::end}) {
+        const auto from = x.begin() + static_cast<std::ptrdiff_t>(first);
+        const GuardedBuffer<float> input(std::vector<float>(from, from + static_cast<std::ptrdiff_t>(n)), edge);
+        const GuardedBuffer<std::uint16_t> codes(n, edge);
+        (tier.*slot)({input.data(), n, codes.data()});
+        ASSERT_TRUE(std::equal(codes.span().begin(), codes.span().end(), results[0].begin() + (from - x.begin())))
+            << first << ", " << n;
+      }
 }
 
 void check(const Op&, WidenSlot slot, const Kernels& tier) {
@@ -546,15 +625,19 @@ void check(const Op&, WidenSlot slot, const Kernels& tier) {
   (generic().*slot)({codes.data(), codes.size(), results[0].data()});
   (tier.*slot)({codes.data(), codes.size(), results[1].data()});
   ASSERT_EQ(std::memcmp(results[0].data(), results[1].data(), codes.size() * 4), 0);
-  for (const std::size_t n : kLengths)
-    for (const Edge edge : {Edge::start, Edge::end}) {
-      const GuardedBuffer<std::uint16_t> input(
-          std::vector<std::uint16_t>(codes.begin() + 31000, codes.begin() + 31000 + static_cast<std::ptrdiff_t>(n)),
-          edge);
-      const GuardedBuffer<float> out(n, edge);
-      (tier.*slot)({input.data(), n, out.data()});
-      ASSERT_EQ(std::memcmp(out.data(), results[0].data() + 31000, n * 4), 0) << n;
-    }
+  // Zeros and subnormal numbers, numbers, and where Inf and NaN of either format begin.
+  for (const int first : {0x0000, 0x7900, 0x7bf0, 0x7f70, 0x8000, 0xfbf0, 0xff70})
+    for (int n = 0; n < 70; ++n)
+      for (const Edge edge : {Edge::start, Edge::end}) {
+        const GuardedBuffer<std::uint16_t> input(
+            std::vector<std::uint16_t>(codes.begin() + first, codes.begin() + first + n), edge);
+        const GuardedBuffer<float> out(input.size(), edge);
+        (tier.*slot)({input.data(), input.size(), out.data()});
+        ASSERT_TRUE(std::equal(
+            out.span().begin(), out.span().end(), results[0].begin() + first,
+            [](float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }))
+            << first << ", " << n;
+      }
 }
 
 class Conformance : public testing::Test {

@@ -35,6 +35,20 @@ TEST(Formats, AreTheSpecifiedOnesWithUniqueNames) {
     EXPECT_TRUE(names.count(std::string(spec.name))) << spec.name;
 }
 
+TEST(Formats, OfNamesThatSayTheirFieldsAreWhatTheNamesSay) {
+  for (const char* name : {"fp8_e4m3fn", "fp8_e4m3fnuz", "fp8_e5m2fnuz", "fp6_e3m2", "fp6_e2m3", "fp4_e2m1"}) {
+    const auto named = reference::format_of_name(name);
+    const reference::NumberFormat& row = *reference::find_format(name);
+    ASSERT_TRUE(named) << name;
+    EXPECT_EQ(named->family, row.family) << name;
+    EXPECT_EQ(named->bias, row.bias) << name;
+    EXPECT_EQ(named->max, row.max) << name;
+    EXPECT_EQ(named->has_nan, row.has_nan) << name;
+  }
+  for (const char* name : {"fp8_e4m3b11fnuz", "fp8_e2m3", "fp4_e2m1x", "e8m0", "int4"})
+    EXPECT_FALSE(reference::format_of_name(name)) << name;
+}
+
 TEST(Formats, AreFoundByTheirNamesOnly) {
   for (std::size_t i = 0; i < kFormats.size(); ++i) {
     const auto id = kvant::format_from_name(kFormats[i].name);

@@ -104,6 +104,9 @@ TEST(Profiles, GgmlsUe4m3HasOneNumberInItsTopBinade) {
   EXPECT_EQ(code<F>(1.0625f, Profile::ggml), 0x39u);
   EXPECT_EQ(code<F>(0x1p-10f, Profile::ieee), 0u);
   EXPECT_EQ(code<F>(0x1p-10f, Profile::ggml), 1u);
+  EXPECT_EQ(code<F>(0x1.fffffep-11f, Profile::ieee), 0u);
+  EXPECT_EQ(code<F>(0x1.fffffep-11f, Profile::ggml), 1u);  // x * 512 + 0.5f is 1
+  EXPECT_EQ(code<F>(0x1.fffffcp-11f, Profile::ggml), 0u);
   EXPECT_EQ(code<F>(0x1.fp-7f, Profile::ieee), 8u);
   EXPECT_EQ(code<F>(0x1.fp-7f, Profile::ggml), 7u);
   EXPECT_EQ(code<F>(kNaN, Profile::ggml), 0u);
@@ -127,6 +130,9 @@ TEST(Profiles, OnnxCastsIntegersModuloTheirWidthWhereItDoesNotSaturate) {
   EXPECT_EQ(code<kvant::uint4>(17.0f, Profile::onnx, Overflow::ieee), 1u);
   EXPECT_EQ(code<kvant::int8>(300.0f, Profile::onnx, Overflow::ieee), 44u);
   EXPECT_EQ(code<kvant::int8>(INFINITY, Profile::onnx, Overflow::ieee), 0u);
+  EXPECT_EQ(code<kvant::int8>(0x1.fffffep30f, Profile::onnx, Overflow::ieee), 128u);  // 2^31 - 128
+  EXPECT_EQ(code<kvant::int8>(0x1p31f, Profile::onnx, Overflow::ieee), 0u);
+  EXPECT_EQ(code<kvant::int8>(-1e30f, Profile::onnx, Overflow::ieee), 0u);
   EXPECT_EQ(code<kvant::int8>(300.0f, Profile::ieee, Overflow::ieee), 127u);
   EXPECT_EQ(code<kvant::fp8_e4m3fnuz>(INFINITY, Profile::onnx), 0x7fu);  // test_cast_FLOAT_to_FLOAT8E4M3FNUZ: 240
 }

@@ -5,10 +5,15 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <limits>
+#include <map>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -106,10 +111,32 @@ inline std::vector<double> table_of(const NumberFormat& f) {
   return {kNf4.begin(), kNf4.end()};
 }
 
+/// What a minifloat's name says of one that is in no specification: fpN_eXmY, and nothing (all codes are numbers), fn
+/// or fnuz behind it; the bias is half the exponents.
+inline std::optional<NumberFormat> format_of_name(const std::string& name) {
+  int bits = 0, exponent_bits = 0, mantissa_bits = 0, length = 0;
+  if (std::sscanf(name.c_str(), "fp%d_e%dm%d%n", &bits, &exponent_bits, &mantissa_bits, &length) != 3) return {};
+  const std::string rest = name.substr(static_cast<std::size_t>(length));
+  if (bits != 1 + exponent_bits + mantissa_bits || bits > 8 || exponent_bits < 1 || mantissa_bits < 1) return {};
+  if (!rest.empty() && rest != "fn" && rest != "fnuz") return {};
+  const Family family = rest.empty() ? Family::finite : rest == "fn" ? Family::fn : Family::fnuz;
+  const int bias = (1 << (exponent_bits - 1)) - (family == Family::fnuz ? 0 : 1);
+  const int last = (1 << (bits - 1)) - (family == Family::fn ? 2 : 1);
+  const double fraction = (1 << mantissa_bits) + last % (1 << mantissa_bits);
+  const double max = std::ldexp(fraction, (last >> mantissa_bits) - bias - mantissa_bits);
+  return NumberFormat{{}, family, exponent_bits, mantissa_bits, bias, bits, 0, 0, max, false, family != Family::finite};
+}
+
+/// The row of that name; one made of the name where there is none.
 inline const NumberFormat* find_format(std::string_view name) {
   for (const NumberFormat& f : kNumberFormats)
     if (f.name == name) return &f;
-  return nullptr;
+  static std::map<std::string, NumberFormat> named;
+  const auto made = format_of_name(std::string(name));
+  if (!made) return nullptr;
+  const auto place = named.try_emplace(std::string(name), *made).first;
+  place->second.name = place->first;
+  return &place->second;
 }
 
 inline bool is_float_family(Family f) {
@@ -151,11 +178,31 @@ inline double decode(const NumberFormat& f, std::uint32_t code) {
   return negative ? -field_value(f, magnitude) : field_value(f, magnitude);
 }
 
+/// v to an integer.
+inline double round_to_integer(double v, Direction direction) {
+  const double below = std::floor(v);
+  const double fraction = v - below;
+  switch (direction) {
+    case Direction::nearest_even:
+      return fraction > 0.5 || (fraction == 0.5 && std::fmod(below, 2.0) != 0.0) ? below + 1 : below;
+    case Direction::nearest_away:
+      return std::round(v);
+    case Direction::toward_zero:
+      return std::trunc(v);
+    case Direction::up:
+      return std::ceil(v);
+    case Direction::down:
+      return below;
+  }
+  return v;
+}
+
 /// Encodes by search among the values of a format of at most 16 bits. Saturated or as the format itself does; overflow
 /// is judged after rounding.
 class Encoder {
  public:
   explicit Encoder(const NumberFormat& f) : f_(f) {
+    if (f.family == Family::table) table_ = table_of(f);
     if (!is_float_family(f.family) || f.bits > 16) return;
     const std::uint32_t sign_bit = 1u << (f.exponent_bits + f.mantissa_bits);
     std::uint32_t finite = sign_bit;
@@ -171,6 +218,7 @@ class Encoder {
     if (f_.family == Family::integer) return encode_integer(x, direction);
     if (f_.family == Family::exponent) return encode_exponent(x, direction, saturate);
     if (f_.family == Family::unsigned_fn && !std::isnan(x) && std::signbit(x)) return 0;
+    if (f_.bits == 32) return encode_binary32(x, saturate);
     return encode_float(x, direction, saturate);
   }
 
@@ -180,28 +228,7 @@ class Encoder {
  private:
   [[nodiscard]] std::uint32_t encode_integer(float x, Direction direction) const {
     if (std::isnan(x)) return 0;
-    double v = std::ldexp(static_cast<double>(x), f_.fraction);
-    switch (direction) {
-      case Direction::nearest_even: {
-        const double below = std::floor(v);
-        const double fraction = v - below;
-        const bool odd = std::fmod(below, 2.0) != 0.0;
-        v = fraction > 0.5 || (fraction == 0.5 && odd) ? below + 1 : below;
-        break;
-      }
-      case Direction::nearest_away:
-        v = std::round(v);
-        break;
-      case Direction::toward_zero:
-        v = std::trunc(v);
-        break;
-      case Direction::up:
-        v = std::ceil(v);
-        break;
-      case Direction::down:
-        v = std::floor(v);
-        break;
-    }
+    double v = round_to_integer(std::ldexp(static_cast<double>(x), f_.fraction), direction);
     v = std::max(static_cast<double>(f_.low), std::min(static_cast<double>(f_.high), v));
     return static_cast<std::uint32_t>(v < 0 ? v + std::ldexp(1.0, f_.bits) : v);
   }
@@ -257,6 +284,14 @@ class Encoder {
     return sign | code;
   }
 
+  /// Nothing is rounded: what is special is all there is to decide.
+  [[nodiscard]] static std::uint32_t encode_binary32(float x, bool saturate) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t sign = bits & 0x80000000u;
+    if (std::isnan(x)) return sign | 0x7fc00000u;
+    return std::isinf(x) && saturate ? sign | 0x7f7fffffu : bits;
+  }
+
   /// Powers of two by their logarithm; what lies between 0 and the least is the least.
   [[nodiscard]] static std::uint32_t encode_exponent(float x, Direction direction, bool saturate) {
     if (std::isnan(x) || x < 0) return 255;
@@ -278,12 +313,11 @@ class Encoder {
 
   /// The code of the nearest level, of the lower one of two at the same distance; NaN as 0.
   [[nodiscard]] std::uint32_t encode_table(float x) const {
-    const std::vector<double> table = table_of(f_);
     const double v = std::isnan(x) ? 0.0 : static_cast<double>(x);
     std::uint32_t best = 0;
-    for (std::uint32_t i = 1; i < table.size(); ++i) {
-      const double a = static_cast<double>(static_cast<float>(table[best]));
-      const double b = static_cast<double>(static_cast<float>(table[i]));
+    for (std::uint32_t i = 1; i < table_.size(); ++i) {
+      const double a = static_cast<double>(static_cast<float>(table_[best]));
+      const double b = static_cast<double>(static_cast<float>(table_[i]));
       if (a == b) continue;  // the first code of two with one value
       const double middle = std::min(a, b) + std::fabs(b - a) / 2;
       if (b > a ? v > middle : v <= middle) best = i;
@@ -293,6 +327,7 @@ class Encoder {
 
   NumberFormat f_;
   std::vector<double> magnitudes_;
+  std::vector<double> table_;
 };
 
 }  // namespace reference

@@ -51,10 +51,10 @@ struct FormatInfo {
   std::uint8_t (*encode_byte)(float x);                       ///< as encode(x), of formats of at most 8 bits
 
   [[nodiscard]] constexpr std::uint32_t encode(float x, RoundingMode mode = {}) const noexcept {
-    return encode_fixed != nullptr ? encode_fixed(x, mode) : code_by_thresholds(x);
+    return levels == nullptr ? encode_fixed(x, mode) : code_by_thresholds(x);
   }
   [[nodiscard]] constexpr float decode(std::uint32_t code) const noexcept {
-    if (decode_fixed != nullptr) return decode_fixed(code);
+    if (levels == nullptr) return decode_fixed(code);
     return levels[code <= threshold_count ? code : code_by_thresholds(0.0f)];
   }
   /// The value of one step of an integer; 1 for other formats.

@@ -74,6 +74,7 @@ namespace detail {
 /// numbers below zero are 0.
 [[nodiscard]] constexpr std::uint32_t ggml_ue4m3(float x) noexcept {
   if (is_nan(x) || is_negative(x)) return 0;
+  if (order_key(x) == order_key(0x1.fffffep-11f)) return 1;  // almost half a step; ggml's sum with 0.5 rounds to 1
   const std::uint32_t code = ue4m3::encode(x, {Rounding::nearest_away, Overflow::saturate, 0});
   if (code >= 0x78) return 0x7e;
   return code == 8 && order_key(x) < order_key(0x1p-6f) ? 7 : code;
@@ -90,7 +91,9 @@ namespace detail {
 /// ONNX's Cast to an integer keeps the low bits of the rounded number; NaN and Inf are 0.
 [[nodiscard]] constexpr std::uint32_t wrapped_integer(const FormatInfo& f, float x, RoundingMode mode) noexcept {
   constexpr std::int32_t kFar = INT32_MAX;
-  const std::int32_t value = is_finite(x) ? to_integer(x, -kFar, kFar, mode, f.fraction_bits) : 0;
+  // From 2^31 on a float is a multiple of 256, whose low bits are 0.
+  if (is_nan(x) || order_key(magnitude(x)) >= order_key(0x1p31f * f.step())) return 0;
+  const std::int32_t value = to_integer(x, -kFar, kFar, mode, f.fraction_bits);
   return static_cast<std::uint32_t>(value) & ((1u << f.bits) - 1u);
 }
 

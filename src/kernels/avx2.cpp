@@ -323,7 +323,9 @@ constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
 
 #include "gemm.inl"
 
-#include "convert.inl"
+#include "encode.inl"
+
+#include "decode.inl"
 #include "quantize_rows.inl"
 #include "search.inl"
 #include "syrk.inl"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between floats and codes, for any vector width. Included as gemm.inl is, after formats.inl.
+// From floats to codes, for any vector width. Included as gemm.inl is, after formats.inl.
 
 // ---- scales of groups -----------------------------------------------------------------------------------------------
 
@@ -77,6 +77,86 @@ inline void for_each_vector_asking(const float* x, std::size_t first, std::size_
     if (i % 32 < 16) prefetch(reinterpret_cast<const unsigned char*>(ahead + i / 2));
     body(v, i, count);
   });
+}
+
+// ---- ranges and plain scales ----------------------------------------------------------------------------------------
+
+inline void range(RangeArgs& g) noexcept {
+  Floats low = zero();
+  Floats high = zero();
+  for_each_vector(g.x, 0, g.n, [&](Floats x, std::size_t, std::size_t) {
+    const Lanes finite = greater(splat_word(0x7f800000), absolute_bits(x));
+    const Floats known = from_bits(keep(finite, to_bits(x)));
+    low = smaller(known, low);
+    high = larger(known, high);
+  });
+  float least[kLanes];
+  float most[kLanes];
+  store(least, low);
+  store(most, high);
+  g.low = g.high = 0.0f;
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    g.low = least[i] < g.low ? least[i] : g.low;  // never -0
+    g.high = most[i] > g.high ? most[i] : g.high;
+  }
+}
+
+/// The bits of the largest magnitudes of a group, whatever they are, spread over the lanes.
+inline Words largest_magnitudes(const float* x, std::size_t first, std::size_t n, std::size_t group) noexcept {
+  const float* const ahead = x + n;
+  if (group == kLanes && n - first >= group) {
+    prefetch(reinterpret_cast<const unsigned char*>(ahead + first / 2));
+    return absolute_bits(load(x + first));
+  }
+  Words most = splat_word(0);
+  for_each_vector_asking(x, first, n - first < group ? n - first : group, ahead,
+                         [&](Floats v, std::size_t, std::size_t) { most = larger(most, absolute_bits(v)); });
+  return most;
+}
+
+inline Floats power_of_two(const PlainScalesArgs& g, Floats amax) noexcept {
+  const bool by_ratio = g.power_rule == PowerScale::up || g.power_rule == PowerScale::nearest;
+  const Words bits = to_bits(by_ratio ? divide(amax, splat(g.unit)) : amax);
+  const std::int32_t lift = g.power_rule == PowerScale::up        ? 0x7fffff
+                            : g.power_rule == PowerScale::nearest ? 0x400000
+                            : g.power_rule == PowerScale::ct      ? 0x200000
+                                                                  : 0;
+  const Words power = and_words(add_words(bits, splat_word(lift)), splat_word(0x7f800000));
+  return from_bits(by_ratio ? power : subtract(power, splat_word(g.unit_exponent << 23)));
+}
+
+inline bool plain_scales(const PlainScalesArgs& g) noexcept {
+  // Between 2^-60 and 2^60 nothing here comes near a float's ends.
+  const Words least = splat_word((127 - 60) << 23);
+  const Words most = splat_word((127 + 60) << 23);
+  const bool to_powers = g.power_rule != PowerScale::none;
+  if (!(g.unit >= 0x1p-60f && g.unit <= 0x1p60f)) return false;
+  const MinifloatFormat type(g.mantissa_bits < 23 ? g.mantissa_bits : 10, g.min_exponent, g.max, 8, true);
+  const std::size_t groups = g.n != 0 ? ceil_div(g.n, g.group) : 0;
+  for (std::size_t first = 0; first < groups; first += kLanes) {
+    const std::size_t count = groups - first < kLanes ? groups - first : kLanes;
+    Words magnitudes[kLanes];
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      magnitudes[i] = least;
+      if (i < count) magnitudes[i] = largest_magnitudes(g.x, (first + i) * g.group, g.n, g.group);
+    }
+    const Words amax = largest_of_each(magnitudes);
+    Words unusual = select(greater(least, amax), amax, splat_word(0));
+    if (to_powers) unusual = select(greater(splat_word(1), amax), least, unusual);
+    if (any(greater(unusual, splat_word(0))) || any(greater(amax, most))) return false;
+    Floats stored = zero();
+    if (to_powers) {
+      stored = power_of_two(g, from_bits(amax));
+    } else {
+      const Floats scale = divide(from_bits(amax), splat(g.unit));
+      const Floats super = splat(g.super);
+      const Floats wanted = g.super == 1.0f ? scale : g.reciprocal ? multiply(scale, super) : divide(scale, super);
+      stored = g.mantissa_bits < 23 ? type.value(wanted, {}) : wanted;
+      if (any(is_above(wanted, splat(g.max)))) return false;
+    }
+    store(g.stored + first, stored, lanes(0, count));
+  }
+  return true;
 }
 
 // ---- encoding -------------------------------------------------------------------------------------------------------
@@ -296,221 +376,4 @@ inline void encode_codebook(const EncodeArgs& g) noexcept {
     else
       encode_levels<DividedQuotient>(g, format, first, n, s, near ? 0x1p20f : __builtin_inff());
   });
-}
-
-// ---- decoding -------------------------------------------------------------------------------------------------------
-
-/// Codes of up to 4 bits: the 16 results of a group, looked up.
-inline void decode_small(const DecodeArgs& g) noexcept {
-  float values[16];
-  for (std::size_t i = 0; i < 16; ++i) values[i] = g.format->values[i & ((1u << g.format->bits) - 1u)];
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    float results[16];
-    for (std::size_t i = 0; i < 16; i += kLanes)
-      store(results + i, multiply(splat(s.value), subtract(load(values + i), splat(static_cast<float>(s.zero)))));
-    const Table16 table(results);
-    std::size_t i = first;
-    for (; i + kLanes <= first + n; i += kLanes) store(g.out + i, table[load_bytes(g.codes + i)]);
-    if (i < first + n) store(g.out + i, table[load_bytes(g.codes + i, first + n - i)], lanes(0, first + n - i));
-  });
-}
-
-/// Calls value(codes) for each vector of codes, and writes scale * (value - zero).
-template <class Value>
-inline void decode_with(const DecodeArgs& g, Value value) noexcept {
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    const Floats scale = splat(s.value);
-    const Floats zero_point = splat(static_cast<float>(s.zero));
-    std::size_t i = first;
-    for (; i + kLanes <= first + n; i += kLanes)
-      store(g.out + i, multiply(scale, subtract(value(load_bytes(g.codes + i)), zero_point)));
-    if (i < first + n) {
-      const std::size_t count = first + n - i;
-      store(g.out + i, multiply(scale, subtract(value(load_bytes(g.codes + i, count)), zero_point)), lanes(0, count));
-    }
-  });
-}
-
-inline void decode_integer(const DecodeArgs& g) noexcept {
-  const Words sign = splat_word(g.format->low < 0 ? 1 << (g.format->bits - 1) : 0);
-  const Floats step = splat(1.0f / static_cast<float>(1 << g.format->fraction_bits));
-  decode_with(g, [&](Words code) { return multiply(to_floats(subtract(xor_words(code, sign), sign)), step); });
-}
-
-/// The fields go to their place in a float; numbers without a hidden bit get one, and lose it again as a number.
-inline void decode_minifloat(const DecodeArgs& g) noexcept {
-  const FormatArgs& f = *g.format;
-  const std::uint32_t shift = 23 - static_cast<std::uint32_t>(f.mantissa_bits);
-  const Words magnitude_mask = splat_word((1 << (f.bits - 1)) - 1);
-  const Words bias = splat_word((f.min_exponent + 126) << 23);
-  const Words hidden = splat_word(1 << 23);
-  const Words first_normal = splat_word(1 << 23);
-  const Floats smallest_normal = splat(__builtin_bit_cast(float, (f.min_exponent + 127) << 23));
-  std::int32_t largest = 0;  // code of the largest number; those above it are special
-  for (std::int32_t code = (1 << (f.bits - 1)) - 1; code > 0 && largest == 0; --code)
-    if (f.values[code] <= f.max) largest = code;
-  const Words last = splat_word(largest);
-  const bool has_negative_zero = __builtin_signbit(f.values[1u << (f.bits - 1)]) != 0;
-  decode_with(g, [&](Words code) {
-    const Words magnitude = and_words(code, magnitude_mask);
-    const Words fields = shift_left(magnitude, shift);
-    const Lanes special = greater(magnitude, last);
-    const Lanes bare_sign = greater(code, magnitude_mask);  // and no magnitude: -0, or NaN where there is none
-    if (any(special) || (!has_negative_zero && any(both(bare_sign, greater(splat_word(1), magnitude)))))
-      return look_up(f.values, 1u << f.bits, code);
-    const Lanes is_subnormal = greater(first_normal, fields);
-    const Floats normal = from_bits(add_words(fields, bias));
-    const Floats subnormal = subtract(from_bits(add_words(add_words(fields, bias), hidden)), smallest_normal);
-    const Words value = to_bits(select(is_subnormal, subnormal, normal));
-    return from_bits(or_words(value, shift_left(subtract(code, magnitude), 32 - f.bits)));
-  });
-}
-
-inline void decode(const DecodeArgs& g) noexcept {
-  const FormatArgs& f = *g.format;
-  if (f.bits <= 4) {
-    decode_small(g);
-  } else if (f.thresholds == nullptr && f.low != f.high) {
-    decode_integer(g);
-  } else if (f.mantissa_bits > 0 && f.values[(1u << (f.bits - 1)) + 1] < 0) {  // not those without a sign
-    decode_minifloat(g);
-  } else {
-    decode_with(g, [&](Words code) { return look_up(f.values, 1u << f.bits, code); });
-  }
-}
-
-// ---- 16-bit floats --------------------------------------------------------------------------------------------------
-
-/// The NaN of a sign, in the upper half of a word; where x is a number, `code`.
-inline Words quiet_nan_or(Floats x, Words code, std::int32_t nan) noexcept {
-  const Words signs = and_words(shift_right(to_bits(x), 16), splat_word(0x8000));
-  return select(ordered(x), code, or_words(signs, splat_word(nan)));
-}
-inline Words bfloat16_code(Floats x) noexcept {
-  const Words odd = and_words(shift_right(to_bits(x), 16), splat_word(1));
-  return shift_right(add_words(add_words(to_bits(x), splat_word(0x7fff)), odd), 16);
-}
-inline Floats made_quiet(Floats x) noexcept {
-  return from_bits(or_words(to_bits(x), and_not(ordered(x), splat_word(0x400000))));
-}
-
-/// Some numbers at a time; those with NaN among them again, with care for NaN.
-template <class Code>
-inline void narrow(const NarrowArgs& g, Code code, std::int32_t nan) noexcept {
-  constexpr std::size_t kPiece = 256;
-  constexpr std::size_t kAhead = 2048;  // what a processor asks for by itself comes too late
-  std::uint16_t* const codes = g.codes;
-  for (std::size_t first = 0; first < g.n; first += kPiece) {
-    const std::size_t n = g.n - first < kPiece ? g.n - first : kPiece;
-    Words most = splat_word(0);
-    for_each_vector(g.x, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
-      prefetch(reinterpret_cast<const unsigned char*>(g.x + i + kAhead));
-      most = larger(most, absolute_bits(x));
-      store_halfs(codes + i, code(x), count);
-    });
-    if (!any(greater(most, splat_word(0x7f800000)))) continue;
-    for_each_vector(g.x, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
-      store_halfs(codes + i, quiet_nan_or(x, code(x), nan), count);
-    });
-  }
-}
-inline void narrow_fp16(const NarrowArgs& g) noexcept {
-  narrow(
-      g, [](Floats x) { return half_code(x); }, 0x7e00);
-}
-inline void narrow_bf16(const NarrowArgs& g) noexcept {
-  narrow(
-      g, [](Floats x) { return bfloat16_code(x); }, 0x7fc0);
-}
-template <class Value>
-inline void widen(const WidenArgs& g, Value value) noexcept {
-  std::size_t i = 0;
-  for (; i + kLanes <= g.n; i += kLanes) store(g.out + i, made_quiet(value(load_halfs(g.codes + i))));
-  if (i < g.n) store(g.out + i, made_quiet(value(load_halfs(g.codes + i, g.n - i))), lanes(0, g.n - i));
-}
-inline void widen_fp16(const WidenArgs& g) noexcept {
-  widen(g, [](Words code) { return half_value(code); });
-}
-inline void widen_bf16(const WidenArgs& g) noexcept {
-  widen(g, [](Words code) { return from_bits(shift_left(code, 16)); });
-}
-
-// ---- ranges and plain scales ----------------------------------------------------------------------------------------
-
-inline void range(RangeArgs& g) noexcept {
-  Floats low = zero();
-  Floats high = zero();
-  for_each_vector(g.x, 0, g.n, [&](Floats x, std::size_t, std::size_t) {
-    const Lanes finite = greater(splat_word(0x7f800000), absolute_bits(x));
-    const Floats known = from_bits(keep(finite, to_bits(x)));
-    low = smaller(known, low);
-    high = larger(known, high);
-  });
-  float least[kLanes];
-  float most[kLanes];
-  store(least, low);
-  store(most, high);
-  g.low = g.high = 0.0f;
-  for (std::size_t i = 0; i < kLanes; ++i) {
-    g.low = least[i] < g.low ? least[i] : g.low;  // never -0
-    g.high = most[i] > g.high ? most[i] : g.high;
-  }
-}
-
-/// The bits of the largest magnitudes of a group, whatever they are, spread over the lanes.
-inline Words largest_magnitudes(const float* x, std::size_t first, std::size_t n, std::size_t group) noexcept {
-  const float* const ahead = x + n;
-  if (group == kLanes && n - first >= group) {
-    prefetch(reinterpret_cast<const unsigned char*>(ahead + first / 2));
-    return absolute_bits(load(x + first));
-  }
-  Words most = splat_word(0);
-  for_each_vector_asking(x, first, n - first < group ? n - first : group, ahead,
-                         [&](Floats v, std::size_t, std::size_t) { most = larger(most, absolute_bits(v)); });
-  return most;
-}
-
-inline Floats power_of_two(const PlainScalesArgs& g, Floats amax) noexcept {
-  const bool by_ratio = g.power_rule == PowerScale::up || g.power_rule == PowerScale::nearest;
-  const Words bits = to_bits(by_ratio ? divide(amax, splat(g.unit)) : amax);
-  const std::int32_t lift = g.power_rule == PowerScale::up        ? 0x7fffff
-                            : g.power_rule == PowerScale::nearest ? 0x400000
-                            : g.power_rule == PowerScale::ct      ? 0x200000
-                                                                  : 0;
-  const Words power = and_words(add_words(bits, splat_word(lift)), splat_word(0x7f800000));
-  return from_bits(by_ratio ? power : subtract(power, splat_word(g.unit_exponent << 23)));
-}
-
-inline bool plain_scales(const PlainScalesArgs& g) noexcept {
-  // Between 2^-60 and 2^60 nothing here comes near a float's ends.
-  const Words least = splat_word((127 - 60) << 23);
-  const Words most = splat_word((127 + 60) << 23);
-  const bool to_powers = g.power_rule != PowerScale::none;
-  if (!(g.unit >= 0x1p-60f && g.unit <= 0x1p60f)) return false;
-  const MinifloatFormat type(g.mantissa_bits < 23 ? g.mantissa_bits : 10, g.min_exponent, g.max, 8, true);
-  const std::size_t groups = g.n != 0 ? ceil_div(g.n, g.group) : 0;
-  for (std::size_t first = 0; first < groups; first += kLanes) {
-    const std::size_t count = groups - first < kLanes ? groups - first : kLanes;
-    Words magnitudes[kLanes];
-    for (std::size_t i = 0; i < kLanes; ++i) {
-      magnitudes[i] = least;
-      if (i < count) magnitudes[i] = largest_magnitudes(g.x, (first + i) * g.group, g.n, g.group);
-    }
-    const Words amax = largest_of_each(magnitudes);
-    Words unusual = select(greater(least, amax), amax, splat_word(0));
-    if (to_powers) unusual = select(greater(splat_word(1), amax), least, unusual);
-    if (any(greater(unusual, splat_word(0))) || any(greater(amax, most))) return false;
-    Floats stored = zero();
-    if (to_powers) {
-      stored = power_of_two(g, from_bits(amax));
-    } else {
-      const Floats scale = divide(from_bits(amax), splat(g.unit));
-      const Floats super = splat(g.super);
-      const Floats wanted = g.super == 1.0f ? scale : g.reciprocal ? multiply(scale, super) : divide(scale, super);
-      stored = g.mantissa_bits < 23 ? type.value(wanted, {}) : wanted;
-      if (any(is_above(wanted, splat(g.max)))) return false;
-    }
-    store(g.stored + first, stored, lanes(0, count));
-  }
-  return true;
 }

@@ -333,6 +333,7 @@ struct MinifloatEncoder {
     const Words from_normal = subtract(past_tie, subtract(format.least_exponent, splat_word(1 << 23)));
     const Words from_subnormal = subtract(past_tie, format.least_exponent);
     const Words below = splat_word((1 << format.shift) - 1);  // what rounding drops
+    const Floats smallest = format.smallest_normal;
     Words most = doubts.most;
     Words nearest = doubts.nearest;
     std::uint8_t* const codes = g.codes;  // bytes, which may be anything's as far as a compiler knows
@@ -341,10 +342,10 @@ struct MinifloatEncoder {
       const Words magnitude = absolute_bits(x);
       most = larger(most, magnitude);
       const Floats product = smaller(multiply(from_bits(magnitude), factor), format.max);
-      // A sum with the smallest normal number gives subnormal ones the places of a float.
-      const Lanes is_subnormal = greater(format.least_exponent, to_bits(product));
-      const Floats placed = add(product, from_bits(keep(is_subnormal, format.least_exponent)));
-      const Words moved = add_words(to_bits(placed), select(is_subnormal, from_subnormal, from_normal));
+      // A sum with the smallest normal number gives subnormal ones the places of a float. Of the two codes the larger
+      // one is right on either side.
+      const Floats placed = add(product, smallest);
+      const Words moved = larger(add_words(to_bits(product), from_normal), add_words(to_bits(placed), from_subnormal));
       nearest = smaller(nearest, and_words(moved, below));
       store_codes(codes + i, format.with_sign(shift_right(moved, format.shift), xor_words(to_bits(x), flip)), count);
     });

@@ -8,6 +8,7 @@
 
 #include "checkpoints.hpp"
 #include "run_kvant.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -140,6 +141,7 @@ void expect_less_divergence_with_every_bit(const fs::path& model, const std::vec
 }
 
 TEST(ComparedStories, DivergeLessWithEveryBit) {
+  KVANT_SKIP_UNDER_SANITIZERS();
   if (stories().empty()) GTEST_SKIP() << "KVANT_TEST_DATA is not set";
   expect_less_divergence_with_every_bit(stories(),
                                         {"--text", stories() / "test_ids.npy", "--context", "512", "--tokens", "4096"});
@@ -155,6 +157,7 @@ class ComparedTiny : public ::testing::Test {
 };
 
 TEST_F(ComparedTiny, DivergesLessWithEveryBit) {
+  KVANT_SKIP_UNDER_SANITIZERS();
   fs::path text = fs::path(KVANT_SOURCE_DIR) / "docs/cli.md";
   if (fs::exists("/usr/share/wordnet/data.noun")) {
     text = folder_ / "wordnet";

@@ -22,6 +22,7 @@
 #include "kvant/io/npy.hpp"
 #include "kvant/io/weights.hpp"
 #include "run_kvant.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -97,6 +98,7 @@ void fill_folder(const TemporaryFolder& folder) {
 }
 
 TEST(Docs, CommandsRunAsWritten) {
+  KVANT_SKIP_UNDER_SANITIZERS();
   if (!fs::exists(kSource / "models/tiny/model.safetensors")) GTEST_SKIP() << "models/tiny is not there";
   const char* path = std::getenv("PATH");
   std::size_t count = 0;

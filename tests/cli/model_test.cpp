@@ -9,6 +9,7 @@
 #include "checkpoints.hpp"
 #include "kvant/io/checkpoint.hpp"
 #include "run_kvant.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -31,6 +32,7 @@ void quantize(const fs::path& model, const fs::path& output, const std::string& 
 }
 
 TEST(Stories, EvaluateToTheReferenceByWindowsAndByDocuments) {
+  KVANT_SKIP_UNDER_SANITIZERS();
   if (stories().empty()) GTEST_SKIP() << "KVANT_TEST_DATA is not set";
   const fs::path ids = stories() / "test_ids.npy";
   const kvant::io::Json windows = eval(stories(), ids, {"--context", "512"});

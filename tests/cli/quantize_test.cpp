@@ -14,17 +14,12 @@
 #include "checkpoints.hpp"
 #include "kvant/io/checkpoint.hpp"
 #include "run_kvant.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
 using namespace kvant::cli::test;
 namespace fs = std::filesystem;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 /// A folder with a small checkpoint `m` in it.
 class Quantize : public ::testing::Test {
@@ -326,7 +321,7 @@ INSTANTIATE_TEST_SUITE_P(By, Interrupted, ::testing::Values(SIGINT, SIGTERM),
                          [](const auto& signal) { return std::string(signal.param == SIGINT ? "SIGINT" : "SIGTERM"); });
 
 TEST(Streaming, HoldsMuchLessThanTheTensor) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer keeps memory of its own";
+  if (kvant::test::kSanitized) GTEST_SKIP() << "a sanitizer keeps memory of its own";
   const TemporaryFolder folder;
   write_sparse_checkpoint(folder / "m", 4096);  // 256 MiB
   const Outcome run = run_kvant({"quantize", folder / "m", "-o", folder / "q", "--scheme", "int8-channel", "--effort",

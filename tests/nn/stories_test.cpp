@@ -14,6 +14,7 @@
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/nn/model.hpp"
 #include "reference/llama_reference.hpp"
+#include "support/sanitized.hpp"
 
 namespace kvant::nn {
 namespace {
@@ -72,6 +73,7 @@ TEST_F(Stories, AgreeWithTheDoubleReference) {
 }
 
 TEST_F(Stories, ReachTheRecordedLikelihoodByWindows) {
+  KVANT_SKIP_UNDER_SANITIZERS();
   if (is_slow()) GTEST_SKIP() << "takes too long on the generic tier";
   double sum = 0;
   std::size_t tokens = 0;
@@ -86,6 +88,7 @@ TEST_F(Stories, ReachTheRecordedLikelihoodByWindows) {
 }
 
 TEST_F(Stories, ReachTheRecordedLikelihoodByDocuments) {
+  KVANT_SKIP_UNDER_SANITIZERS();
   if (is_slow()) GTEST_SKIP() << "takes too long on the generic tier";
   double sum = 0;
   std::size_t tokens = 0;

@@ -226,6 +226,9 @@ Result<Scheme> ct_scheme(const Json& group, const Where& where) {
   if (args == nullptr || !args->is_object()) return bad_config("has a group without weights", where);
   auto s = ct_weight_scheme(*args, where);
   if (!s) return s;
+  if (!check_scheme(*s, to_text(*s)))
+    return fail(ErrorCode::unsupported, "quantization_config has weights like " + to_text(*s) + ", which is no scheme",
+                where);
   const Json* input = group.find("input_activations");
   if (input == nullptr || input->is_null()) return s;
   const Json* dynamic = input->find("dynamic");

@@ -185,7 +185,7 @@ Status read_codes(const Checkpoint& checkpoint, const QuantizedWeight& w, Conven
                 "is missing or does not hold " + std::to_string(w.rows) + " rows of " +
                     std::to_string(storage.row_bytes) + " bytes of " + std::string(dtype_info(storage.dtype).name),
                 where);
-  if (q.rows == 0) return {};  // whatever its columns are said to be
+  if (q.rows == 0 || q.cols == 0) return {};  // however large the other one is said to be
   std::vector<std::uint8_t> row(static_cast<std::size_t>(storage.row_bytes));
   for (std::size_t r = 0; r < q.rows; ++r) {
     if (const Status read =
@@ -231,7 +231,7 @@ Status decode_records(std::span<const std::byte> bytes, const QuantizedWeight& w
   q.scales[0].values.resize(q.rows * groups);
   q.zero_points.resize(q.rows * groups);
   std::vector<std::uint8_t> records(groups);
-  for (std::size_t r = 0; r < q.rows; ++r) {
+  for (std::size_t r = 0; r < q.rows && groups != 0; ++r) {
     const auto* row = reinterpret_cast<const std::uint8_t*>(bytes.data()) + r * row_bytes;
     unpack_bits({row, row_bytes}, rule.record_bits, records);
     for (std::size_t g = 0; g < groups; ++g) {

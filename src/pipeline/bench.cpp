@@ -68,6 +68,14 @@ Status bench_shape(const LayerShape& shape, const BenchOptions& options, const C
 
 Result<BenchReport> bench_all(const BenchOptions& options, const Context& context, Progress& progress) {
   if (options.rounds == 0) return fail(ErrorCode::usage, "0 rounds measure nothing, expected at least 1");
+  for (const LayerShape& s : options.shapes)
+    if (s.n == 0 || s.k == 0 || s.n > kMostOutputs || s.k > kMostInputs)
+      return fail(ErrorCode::usage, "a shape is " + std::to_string(s.n) + "x" + std::to_string(s.k) +
+                                        ", expected 1x1 to " + std::to_string(kMostOutputs) + "x" +
+                                        std::to_string(kMostInputs));
+  for (const std::size_t m : options.row_counts)
+    if (m == 0 || m > kMostRows)
+      return fail(ErrorCode::usage, std::to_string(m) + " input rows, expected 1 to " + std::to_string(kMostRows));
   const MachineLoad load;
   Limits limits(context);
   BenchReport report;

@@ -43,6 +43,7 @@ constexpr std::array<std::string_view, 20> kSchemes{"fp16",
 constexpr std::array<std::string_view, 8> kSearched{"int8-channel", "int4-g128", "int4-g32", "nf4-g64",
                                                     "mxfp4",        "nvfp4",     "is4",      "is2"};
 constexpr std::size_t kLeastCopies = 2;
+constexpr std::size_t kMostCopies = 4096;  // of weights so small that they stay in caches anyway
 constexpr std::size_t kCheckedWeights = std::size_t{1} << 16;
 constexpr std::size_t kSearchedWeights = std::size_t{1} << 17;
 constexpr std::size_t kRowsPerTask = 16;
@@ -230,7 +231,8 @@ BenchCase search_case(std::string_view text, const std::shared_ptr<Floats>& floa
     if (expected->codes.empty())
       *expected = quantize(floats->in[0].view().rows(0, n), scheme, options).value_or(QMatrix{});
     const std::size_t first = r * k;
-    return expected->scales.size() == result->scales.size() && expected->scales[0].values == result->scales[0].values &&
+    return std::ranges::equal(expected->scales, result->scales, {}, &ScaleLevel::values, &ScaleLevel::values) &&
+           expected->zero_points == result->zero_points &&
            same_bytes<std::uint8_t>(std::span(expected->codes).subspan(first, k),
                                     std::span(result->codes).subspan(first, k));
   });
@@ -243,11 +245,17 @@ Result<std::vector<BenchCase>> conversion_cases(const LayerShape& shape, const B
                                                 const Context& context) {
   const auto pattern = NamePattern::compile(options.op);
   if (!pattern) return propagate(pattern);
-  const auto wanted = [&](std::string_view name) { return pattern->matches(name).value_or(false); };
+  Status failed;
+  const auto wanted = [&](std::string_view name) {
+    const auto matched = pattern->matches(name);
+    if (!matched) failed = propagate(matched);
+    return matched.value_or(false);
+  };
   const auto floats = std::make_shared<Floats>();
   const auto fill_once = [&] {
     const std::size_t enough = options.weight_bytes != 0 ? options.weight_bytes : beyond_caches();
-    const std::size_t copies = std::max(kLeastCopies, ceil_div(enough, shape.n * shape.k * sizeof(float)));
+    const std::size_t copies =
+        std::clamp(ceil_div(enough, shape.n * shape.k * sizeof(float)), kLeastCopies, kMostCopies);
     for (std::size_t i = floats->in.size(); i < copies; ++i) {
       floats->in.push_back(synthetic(shape.n, shape.k, (1 + i) << 20, context));
       floats->out.emplace_back(shape.n, shape.k);
@@ -273,6 +281,7 @@ Result<std::vector<BenchCase>> conversion_cases(const LayerShape& shape, const B
     fill_once();
     cases.push_back(search_case(scheme, floats, context));
   }
+  if (!failed) return propagate(failed);
   return cases;
 }
 

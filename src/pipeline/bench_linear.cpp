@@ -28,6 +28,7 @@ constexpr std::array<std::string_view, 8> kSchemes{
     "int4-g32",     "int4-g32/int8-token",
 };
 constexpr std::size_t kLeastCopies = 4;
+constexpr std::size_t kMostCopies = 4096;  // of layers so small that they stay in caches anyway
 
 // The generic tier takes about 3 ns per product where the compiler knows no FMA: some 10 ms per check.
 constexpr std::size_t kCheckedProducts = std::size_t{4} << 20;
@@ -142,7 +143,7 @@ Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const Bench
     auto whole = make_linear(weight.view(), *scheme, context);
     if (!whole) return propagate(whole);
     const auto copies = static_cast<std::size_t>(static_cast<double>(enough) / bytes_of(*whole)) + 1;
-    layer->copies.assign(std::max(copies, kLeastCopies), *whole);
+    layer->copies.assign(std::clamp(copies, kLeastCopies, kMostCopies), *whole);
     for (const Linear& copy : layer->copies)
       if (const PackedWeight* packed = copy.packed()) ask_for_huge_pages(packed->bytes.data(), packed->bytes.size());
     layers.push_back(layer);

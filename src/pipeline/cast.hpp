@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kvant/core/contract.hpp"
+#include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/numeric/formats.hpp"
 #include "kvant/tensor/matrix.hpp"
@@ -27,7 +28,10 @@ class CastMatrix {
       floats_.resize(values.rows() * cols_);
     else
       halfs_.resize(values.rows() * cols_);
-    context.for_each(values.rows(), [&](std::size_t r) { encode_row(values.row(r), r); });
+    context.for_each(values.rows(), [&](std::size_t r) {
+      const DefaultFpEnvironment standard;
+      encode_row(values.row(r), r);
+    });
   }
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
@@ -44,7 +48,8 @@ class CastMatrix {
  private:
   void encode_row(std::span<const float> row, std::size_t r) {
     if (format_->bits == 32)
-      for (std::size_t c = 0; c < cols_; ++c) floats_[r * cols_ + c] = fp32::decode(fp32::encode(row[c]));
+      for (std::size_t c = 0; c < cols_; ++c)
+        floats_[r * cols_ + c] = fp32::decode(fp32::encode(row[c], {Rounding::nearest_even, Overflow::ieee, 0}));
     else
       (is_fp16_ ? kernels_->narrow_fp16 : kernels_->narrow_bf16)({row.data(), cols_, halfs_.data() + r * cols_});
   }

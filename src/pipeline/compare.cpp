@@ -43,7 +43,10 @@ class Rows {
     if (!codes_) return checkpoint_->read_rows(*tensor_, first, count);
     Matrix<float> band(count, codes_->cols);
     const Grid grid(codes_->scheme, context.kernels());
-    context.for_each(count, [&](std::size_t r) { dequantize_row(*codes_, grid, first + r, band.row(r)); });
+    context.for_each(count, [&](std::size_t r) {
+      const DefaultFpEnvironment standard;
+      dequantize_row(*codes_, grid, first + r, band.row(r));
+    });
     return band;
   }
 

@@ -17,9 +17,9 @@ bool is_plain_float(DType dtype) noexcept {
   return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f64;
 }
 
-/// Whether a scheme can be given to a weight at all.
+/// Whether a scheme can be given to a weight at all. Rows of nothing, however many, are copied.
 bool applies(const io::WeightInfo& weight, const Scheme& scheme) noexcept {
-  return is_plain_float(weight.dtype) && (scheme.is_cast() || weight.shape.size() == 2);
+  return is_plain_float(weight.dtype) && (scheme.is_cast() || (weight.shape.size() == 2 && weight.shape[1] != 0));
 }
 
 bool quantized_by_default(const io::WeightInfo& weight, const Scheme& scheme) noexcept {

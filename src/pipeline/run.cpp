@@ -8,6 +8,7 @@
 #include <new>
 
 #include "cast.hpp"
+#include "kvant/core/fp_environment.hpp"
 #include "kvant/io/stored_weight.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/architectures.hpp"
@@ -381,9 +382,12 @@ Status dequantize_weight(Run& run, io::SafetensorsWriter& writer, const io::Weig
   const FormatInfo& format = format_info(dtype);
   const Grid grid(q->scheme, run.context.kernels());
   const std::size_t step = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
-  for (std::size_t first = 0; first < q->rows; first += step) {
+  for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step) {
     Matrix<float> band(std::min(step, q->rows - first), q->cols);
-    run.context.for_each(band.rows(), [&](std::size_t r) { dequantize_row(*q, grid, first + r, band.row(r)); });
+    run.context.for_each(band.rows(), [&](std::size_t r) {
+      const DefaultFpEnvironment standard;
+      dequantize_row(*q, grid, first + r, band.row(r));
+    });
     const CastMatrix stored(band.view(), dtype, run.context);
     if (const Status written =
             writer.write(weight.name, std::uint64_t{first} * q->cols * (format.bits / 8), stored.bytes());

@@ -195,6 +195,23 @@ TEST_F(Quantize, KeepsNaNThatAFormatHas) {
   }
 }
 
+TEST_F(Quantize, CopiesRowsOfNothingHoweverMany) {
+  write_checkpoint(folder_ / "m", {{"up.weight", {{std::uint64_t{1} << 40, 0}}}, {"down.weight", {{4, 32}}}});
+  EXPECT_EQ(run_kvant({"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", "int8-channel"}).exit, 0);
+  EXPECT_EQ(run_kvant({"dequantize", folder_ / "q", "-o", folder_ / "f"}).exit, 0);
+}
+
+TEST_F(Quantize, KeepsInfInACast) {
+  write_checkpoint(folder_ / "m", {{"up.weight", {{4, 32}, [](std::size_t i) { return i == 5 ? -INFINITY : 1.0f; }}}});
+  for (const char* scheme : {"fp32", "fp16", "bf16"}) {
+    const std::vector<std::string> keep{"--nonfinite", "keep", "--force"};
+    std::vector<std::string> line{"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", scheme};
+    line.insert(line.end(), keep.begin(), keep.end());
+    EXPECT_EQ(run_kvant(line).exit, 0) << scheme;
+    expect_error({"quantize", folder_ / "q", "-o", folder_ / "g", "--scheme", "int8-channel"}, 7, "nonfinite");
+  }
+}
+
 TEST_F(Quantize, RefusesAScaleBeyondItsTypeUnlessKept) {
   write_checkpoint(folder_ / "m", {{"up.weight", {{4, 32}, [](std::size_t i) { return i == 5 ? 1e37f : 1.0f; }}}});
   expect_error(line("m", "q"), 7, "scale_overflow");

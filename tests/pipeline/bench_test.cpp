@@ -199,6 +199,13 @@ TEST(Bench, RefusesWhatItCannotMeasure) {
   none = quick();
   none.shapes.clear();
   EXPECT_EQ(quick_bench(none).error().code, ErrorCode::usage);
+  for (const LayerShape shape : {LayerShape{64, 0}, LayerShape{0, 64}, LayerShape{64, std::size_t{1} << 40}}) {
+    none.shapes = {shape};
+    EXPECT_EQ(quick_bench(none).error().code, ErrorCode::usage);
+  }
+  none = quick();
+  none.row_counts = {0};
+  EXPECT_EQ(quick_bench(none).error().code, ErrorCode::usage);
 }
 
 TEST(Bench, StopsWhenProgressSaysSo) {

@@ -45,8 +45,8 @@ struct BenchOptions {
   std::string op = ".*";         ///< PCRE2: the whole of a kernel's name (`gemm_w4_s8`) or of a scheme (`int4-g128`)
   std::size_t rounds = 5;        ///< turns of each contender
   double seconds = 0.02;         ///< a turn repeats calls until this time has passed
-  std::size_t weight_bytes = 0;  ///< each contender rotates at least 4 copies of its weights that together take this;
-                                 ///< 0: what no cache holds
+  std::size_t weight_bytes = 0;  ///< each contender rotates copies of its weights, a layer at least 4, that together
+                                 ///< take this; 0: what no cache holds
 };
 
 /// A contender's figures. Rates are those of the median turn; shares are medians of each turn's own share.

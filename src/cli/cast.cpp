@@ -97,15 +97,16 @@ class Cast final : public Command {
 
   Counts cast_all(const std::vector<float>& values, const Context& context) {
     const std::size_t width = code_bytes(format_);
-    const Rounding rounding = rule_.rounding.value_or(Rounding::nearest_even);
+    const Rounding rounding = rounding_of(format_, rule_);
     codes_.resize(values.size() * width);
     std::vector<Counts> counts(ceil_div(values.size(), kChunk));
     context.for_each(counts.size(), [&](std::size_t task) {
       for (std::size_t i = task * kChunk; i < std::min(values.size(), (task + 1) * kChunk); ++i) {
-        const std::uint32_t code = cast(format_, values[i], rule_, random_bits(seed_, i));
+        const std::uint32_t random = random_bits(seed_, i);
+        const std::uint32_t code = cast(format_, values[i], rule_, random);
         std::memcpy(codes_.data() + i * width, &code, width);  // little-endian, as files are
         if (is_nan(values[i])) ++counts[task].nan;
-        if (saturates(format_, values[i], rounding)) ++counts[task].saturated;
+        if (saturates(format_, values[i], rounding, random)) ++counts[task].saturated;
       }
     });
     Counts sum;

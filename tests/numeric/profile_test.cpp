@@ -199,6 +199,20 @@ TEST(Saturates, IsBeyondTheRangeAfterRounding) {
   EXPECT_TRUE(cut("ue4m3", -1.0f));
 }
 
+TEST(Saturates, RoundsAsTheRuleDoes) {
+  const auto cut = [](const char* format, float x, kvant::Profile profile) {
+    const kvant::FormatId id = *kvant::format_from_name(format);
+    return kvant::saturates(id, x, kvant::rounding_of(id, {.profile = profile}));
+  };
+  EXPECT_TRUE(cut("e8m0", 1.2f * 0x1p127f, kvant::Profile::ieee));
+  EXPECT_FALSE(cut("e8m0", 1.2f * 0x1p127f, kvant::Profile::ocp));
+  EXPECT_TRUE(cut("int8", -128.5f, kvant::Profile::ggml));
+  EXPECT_FALSE(cut("int8", -128.5f, kvant::Profile::onnx));
+  const kvant::FormatId int8 = *kvant::format_from_name("int8");
+  EXPECT_TRUE(kvant::saturates(int8, 127.25f, Rounding::stochastic, 0));
+  EXPECT_FALSE(kvant::saturates(int8, 127.25f, Rounding::stochastic, 0xffffffffu));
+}
+
 TEST(RandomBits, DependOnSeedAndPlaceAlone) {
   EXPECT_EQ(kvant::random_bits(1, 5), kvant::random_bits(1, 5));
   EXPECT_NE(kvant::random_bits(1, 5), kvant::random_bits(1, 6));

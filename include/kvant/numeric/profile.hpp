@@ -106,11 +106,16 @@ namespace detail {
 
 }  // namespace detail
 
+/// The rounding that a rule means: its own, or that of its profile.
+[[nodiscard]] constexpr Rounding rounding_of(FormatId format, const CastRule& rule) noexcept {
+  return rule.rounding ? *rule.rounding : detail::profile_rounding(format, rule.profile);
+}
+
 /// The code of x. `random` decides where the rounding is stochastic.
 [[nodiscard]] constexpr std::uint32_t cast(FormatId format, float x, const CastRule& rule,
                                            std::uint32_t random = 0) noexcept {
   const FormatInfo& f = format_info(format);
-  const Rounding rounding = rule.rounding ? *rule.rounding : detail::profile_rounding(format, rule.profile);
+  const Rounding rounding = rounding_of(format, rule);
   const RoundingMode mode{rounding, rule.overflow, random};
   switch (rule.profile) {
     case Profile::ocp:
@@ -147,13 +152,13 @@ namespace detail {
   return format_info(format).decode(code);
 }
 
-/// Whether x is cut to the format's range: beyond it even after rounding. NaN is not; codebooks are from their
-/// outermost levels on.
-[[nodiscard]] constexpr bool saturates(FormatId format, float x, Rounding rounding) noexcept {
+/// Whether x is beyond the format's range even after rounding, `random` as in cast(). NaN is not; for codebooks the
+/// range ends at the outermost levels.
+[[nodiscard]] constexpr bool saturates(FormatId format, float x, Rounding rounding, std::uint32_t random = 0) noexcept {
   const FormatInfo& f = format_info(format);
   if (is_nan(x)) return false;
   if (is_inf(x)) return true;
-  const RoundingMode mode{rounding, Overflow::ieee, 0};
+  const RoundingMode mode{rounding, Overflow::ieee, random};
   if (f.thresholds != nullptr)
     return order_key(x) < order_key(f.decode(f.encode(std::bit_cast<float>(0xff800000u)))) ||
            order_key(x) > order_key(f.decode(f.encode(std::bit_cast<float>(0x7f800000u))));
@@ -166,7 +171,7 @@ namespace detail {
   // A binade lower the same fraction is rounded the same way, within the range.
   const float half = magnitude(x) / 2;
   if (order_key(half) > order_key(f.max)) return true;
-  const float rounded = f.decode(f.encode(is_negative(x) ? -half : half, {rounding, Overflow::saturate, 0}));
+  const float rounded = f.decode(f.encode(is_negative(x) ? -half : half, {rounding, Overflow::saturate, random}));
   return order_key(magnitude(rounded)) > order_key(f.max / 2);
 }
 

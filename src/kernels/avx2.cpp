@@ -319,17 +319,6 @@ struct Int8Tiles {
 
 constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
 
-#include "formats.inl"
-
-#include "gemm.inl"
-
-#include "encode.inl"
-
-#include "decode.inl"
-#include "quantize_rows.inl"
-#include "search.inl"
-#include "syrk.inl"
-
 #include "slots.inl"
 
 }  // namespace

@@ -107,7 +107,7 @@ inline void narrow(const NarrowArgs& g, Code code, std::int32_t nan) noexcept {
     const std::size_t n = g.n - first < kPiece ? g.n - first : kPiece;
     Words most = splat_word(0);
     for_each_vector(g.x, first, n, [&, codes](Floats x, std::size_t i, std::size_t count) {
-      prefetch(reinterpret_cast<const unsigned char*>(g.x + i + kAhead));
+      prefetch(g.x + i + kAhead);
       most = larger(most, absolute_bits(x));
       store_halfs(codes + i, code(x), count);
     });

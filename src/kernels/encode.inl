@@ -74,7 +74,7 @@ template <class Body>
 inline void for_each_vector_asking(const float* x, std::size_t first, std::size_t n, const float* ahead,
                                    Body body) noexcept {
   for_each_vector(x, first, n, [=](Floats v, std::size_t i, std::size_t count) {
-    if (i % 32 < 16) prefetch(reinterpret_cast<const unsigned char*>(ahead + i / 2));
+    if (i % 32 < 16) prefetch(ahead + i / 2);
     body(v, i, count);
   });
 }
@@ -105,7 +105,7 @@ inline void range(RangeArgs& g) noexcept {
 inline Words largest_magnitudes(const float* x, std::size_t first, std::size_t n, std::size_t group) noexcept {
   const float* const ahead = x + n;
   if (group == kLanes && n - first >= group) {
-    prefetch(reinterpret_cast<const unsigned char*>(ahead + first / 2));
+    prefetch(ahead + first / 2);
     return absolute_bits(load(x + first));
   }
   Words most = splat_word(0);

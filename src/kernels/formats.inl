@@ -3,6 +3,8 @@
 
 constexpr std::size_t kParts = 16 / kLanes;  // vectors that hold 16 lanes
 
+inline void prefetch(const float* p) noexcept { prefetch(reinterpret_cast<const unsigned char*>(p)); }
+
 inline Words absolute_bits(Floats x) noexcept { return and_words(to_bits(x), splat_word(INT32_MAX)); }
 inline Words sign_bits(Floats x) noexcept { return and_words(to_bits(x), splat_word(INT32_MIN)); }
 

@@ -230,34 +230,19 @@ constexpr std::size_t kTrialsAtOnce = 2;
 
 // ---- how large tiles are -------------------------------------------------------------------------------------------
 
-template <class W>
-struct FloatTiles {
+struct Tiles {
   static constexpr std::size_t kMaxRows = 4;
   static constexpr std::size_t kBlockRows = kMaxRows;
   static constexpr std::size_t vectors(std::size_t rows) noexcept { return rows < 3 ? 8 : 4; }
   static constexpr std::size_t blocks(std::size_t) noexcept { return 1; }
 };
 
+template <class W>
+using FloatTiles = Tiles;
 template <class D>
-struct Int8Tiles {
-  static constexpr std::size_t kMaxRows = 4;
-  static constexpr std::size_t kBlockRows = kMaxRows;
-  static constexpr std::size_t vectors(std::size_t rows) noexcept { return rows < 3 ? 8 : 4; }
-  static constexpr std::size_t blocks(std::size_t) noexcept { return 1; }
-};
+using Int8Tiles = Tiles;
 
 constexpr std::size_t kSyrkRows = 6, kSyrkVectors = 2;
-
-#include "formats.inl"
-
-#include "gemm.inl"
-
-#include "encode.inl"
-
-#include "decode.inl"
-#include "quantize_rows.inl"
-#include "search.inl"
-#include "syrk.inl"
 
 #include "slots.inl"
 

@@ -1,5 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The slots that a tier with vectors fills. Included as gemm.inl is, after all of them.
+// What tiers with vectors share: the loops over their vectors, and the slots that these fill. Included as gemm.inl is.
+
+#include "formats.inl"
+
+#include "gemm.inl"
+
+#include "encode.inl"
+
+#include "decode.inl"
+#include "quantize_rows.inl"
+#include "search.inl"
+#include "syrk.inl"
 
 inline void fill(Kernels& table) noexcept {
   table.gemm_f32_f32 = &gemm_f32<F32>;

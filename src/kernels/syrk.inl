@@ -61,13 +61,12 @@ inline void syrk_tile(const SyrkArgs& g, const float* left, const float* right, 
 inline void syrk_prefetch(const SyrkArgs& g, std::size_t row, std::size_t depth, std::size_t i,
                           std::size_t j) noexcept {
   for (std::size_t r = i + kSyrkRows; r < i + 2 * kSyrkRows && r < g.row_end; ++r)
-    for (std::size_t c = j; c < j + SyrkBlock::kRight && c < g.n; c += 16)
-      prefetch(reinterpret_cast<const unsigned char*>(g.c + r * g.ldc + c));
+    for (std::size_t c = j; c < j + SyrkBlock::kRight && c < g.n; c += 16) prefetch(g.c + r * g.ldc + c);
   constexpr std::size_t kTiles = SyrkBlock::kLeft / kSyrkRows;
   const std::size_t share = (i - g.row_begin) / kSyrkRows % kTiles;
   for (std::size_t r = depth * share / kTiles; r < depth * (share + 1) / kTiles; ++r)
     for (std::size_t c = j + SyrkBlock::kRight; c < j + 2 * SyrkBlock::kRight && c < g.n; c += 16)
-      prefetch(reinterpret_cast<const unsigned char*>(g.x + (row + r) * g.ldx + c));
+      prefetch(g.x + (row + r) * g.ldx + c);
 }
 
 inline void syrk(const SyrkArgs& g) noexcept {

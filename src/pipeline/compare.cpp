@@ -41,13 +41,7 @@ class Rows {
 
   [[nodiscard]] Result<Matrix<float>> read(std::size_t first, std::size_t count, const Context& context) const {
     if (!codes_) return checkpoint_->read_rows(*tensor_, first, count);
-    Matrix<float> band(count, codes_->cols);
-    const Grid grid(codes_->scheme, context.kernels());
-    context.for_each(count, [&](std::size_t r) {
-      const DefaultFpEnvironment standard;
-      dequantize_row(*codes_, grid, first + r, band.row(r));
-    });
-    return band;
+    return dequantize_rows(*codes_, first, count, context);
   }
 
  private:

@@ -8,7 +8,6 @@
 #include <new>
 
 #include "cast.hpp"
-#include "kvant/core/fp_environment.hpp"
 #include "kvant/io/stored_weight.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/architectures.hpp"
@@ -76,14 +75,7 @@ Status copy_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkpoint
 
 /// NaN and Inf in a band, by policy: refused, or counted for the report.
 Status check_band(const Matrix<float>& band, std::uint64_t first_row, NonFinite policy) {
-  if (policy != NonFinite::error) return {};
-  for (std::size_t r = 0; r < band.rows(); ++r)
-    for (std::size_t c = 0; c < band.cols(); ++c)
-      if (!is_finite(band(r, c)))
-        return fail(ErrorCode::nonfinite, std::string(is_nan(band(r, c)) ? "NaN" : "Inf") + " at row " +
-                                              std::to_string(first_row + r) + ", column " + std::to_string(c) +
-                                              ", expected finite weights; --nonfinite zero or keep accepts them");
-  return {};
+  return policy == NonFinite::error ? detail::check_finite(band.view(), first_row) : Status{};
 }
 
 Status cast_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor, const QuantizeJob& job,
@@ -380,14 +372,9 @@ Status dequantize_weight(Run& run, io::SafetensorsWriter& writer, const io::Weig
   const auto q = run.weights.read_quantized(weight);
   if (!q) return propagate(q);
   const FormatInfo& format = format_info(dtype);
-  const Grid grid(q->scheme, run.context.kernels());
   const std::size_t step = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
   for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step) {
-    Matrix<float> band(std::min(step, q->rows - first), q->cols);
-    run.context.for_each(band.rows(), [&](std::size_t r) {
-      const DefaultFpEnvironment standard;
-      dequantize_row(*q, grid, first + r, band.row(r));
-    });
+    const Matrix<float> band = dequantize_rows(*q, first, std::min(step, q->rows - first), run.context);
     const CastMatrix stored(band.view(), dtype, run.context);
     if (const Status written =
             writer.write(weight.name, std::uint64_t{first} * q->cols * (format.bits / 8), stored.bytes());

@@ -74,21 +74,27 @@ inline bool all_finite(std::span<const float> x) noexcept {
   return most < 0x7f800000u;
 }
 
-/// Does with NaN and Inf what is to be done; `cleaned` keeps the band's rows where they have to change.
-inline Status admit(Band& band, NonFinite policy, Matrix<float>& cleaned) {
-  const MatrixView<const float> weight = band.weight;
+/// `nonfinite`, with the place of the first NaN or Inf; the first row counts as `first_row`.
+inline Status check_finite(MatrixView<const float> weight, std::size_t first_row) {
   for (std::size_t r = 0; r < weight.rows(); ++r) {
     const std::span<const float> row = weight.row(r);
     if (all_finite(row)) continue;
-    band.all_finite = false;
-    if (policy != NonFinite::error) continue;
     const auto c = std::find_if_not(row.begin(), row.end(), [](float v) { return is_finite(v); });
     return fail(ErrorCode::nonfinite, std::string(is_nan(*c) ? "NaN" : "Inf") + " at row " +
-                                          std::to_string(band.first_row + r) + ", column " +
+                                          std::to_string(first_row + r) + ", column " +
                                           std::to_string(c - row.begin()) +
                                           ", expected finite weights; --nonfinite zero or keep accepts them");
   }
-  if (band.all_finite || policy == NonFinite::keep) return {};
+  return {};
+}
+
+/// Does with NaN and Inf what is to be done; `cleaned` keeps the band's rows where they have to change.
+inline Status admit(Band& band, NonFinite policy, Matrix<float>& cleaned) {
+  const MatrixView<const float> weight = band.weight;
+  const Status finite = check_finite(weight, band.first_row);
+  if (finite || policy == NonFinite::error) return finite;
+  band.all_finite = false;
+  if (policy == NonFinite::keep) return {};
   cleaned = Matrix<float>(weight.rows(), weight.cols());
   for (std::size_t r = 0; r < weight.rows(); ++r)
     for (std::size_t c = 0; c < weight.cols(); ++c) cleaned(r, c) = is_finite(weight(r, c)) ? weight(r, c) : 0.0f;
@@ -318,15 +324,20 @@ requires(F::kBits <= 8)
                   context);
 }
 
-/// The values that a quantized matrix stands for: exactly what a file of it dequantizes to.
-[[nodiscard]] inline Matrix<float> dequantize(const QMatrix& q, const Context& context = {}) {
-  Matrix<float> out(q.rows, q.cols);
+/// The values that rows of a quantized matrix stand for: exactly what a file of it dequantizes to. Contract: there are
+/// `count` rows from `first` on.
+[[nodiscard]] inline Matrix<float> dequantize_rows(const QMatrix& q, std::size_t first, std::size_t count,
+                                                   const Context& context = {}) {
+  Matrix<float> out(count, q.cols);
   const Grid grid(q.scheme, context.kernels());
-  context.for_each(q.rows, [&](std::size_t r) {
+  context.for_each(count, [&](std::size_t r) {
     const DefaultFpEnvironment standard;
-    dequantize_row(q, grid, r, out.row(r));
+    dequantize_row(q, grid, first + r, out.row(r));
   });
   return out;
+}
+[[nodiscard]] inline Matrix<float> dequantize(const QMatrix& q, const Context& context = {}) {
+  return dequantize_rows(q, 0, q.rows, context);
 }
 
 }  // namespace kvant

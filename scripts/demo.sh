@@ -36,8 +36,8 @@ for scheme in bf16 int8-channel fp8_e4m3fn-channel mxfp4 nvfp4 int4-g128 int4-g3
   int2-g32 is2 ternary-channel; do
   out=build/demo/$scheme
   "$kvant" quantize models/tiny -o "$out" --scheme "$scheme" --force --quiet --json >"$out.quantize.json"
-  "$kvant" eval "$out" --text "$text" --tokens 32768 --quiet --json >"$out.eval.json"
-  "$kvant" compare models/tiny "$out" --text "$text" --tokens 32768 --quiet --json >"$out.compare.json"
+  "$kvant" eval "$out" --text "$text" --tokens 16384 --quiet --json >"$out.eval.json"
+  "$kvant" compare models/tiny "$out" --text "$text" --tokens 8192 --quiet --json >"$out.compare.json"
   sqnr=$(mean sqnr_db "$out.quantize.json")
   awk -v scheme="$scheme" -v sqnr="${sqnr:-exact}" -v bits="$(number bits_per_weight "$out.eval.json")" \
     -v bytes="$(number weight_bytes "$out.eval.json")" -v ppl="$(number perplexity "$out.eval.json")" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unchanged.sh STAMP PATH… -- COMMAND…: runs a command whose result only these files, the compilers and the processor
-# decide, unless all of them are what they were when it last passed.
+# unchanged.sh STAMP PATH… -- COMMAND…: runs a command whose result only these files, the compilers, the processor and
+# the folder of test data decide, unless all of them are what they were when it last passed.
 set -euo pipefail
 
 stamp=$1
@@ -19,7 +19,7 @@ state() {
     if command -v "$tool" >/dev/null; then "$tool" --version; else echo "no $tool"; fi
   done
   grep -m 1 '^model name' /proc/cpuinfo || true
-  printf '%s\n' "$@"
+  printf '%s\n' "${KVANT_TEST_DATA-}" "$@"
 }
 
 now=$(state "$@" | sha256sum)

@@ -221,7 +221,8 @@ struct IntegerEncoder {
   using Doubts = Words;  // how far numbers are from integers
   Doubts none() const noexcept { return splat_word(0); }
   bool settles(Doubts furthest) const noexcept { return !any(greater(furthest, near_tie)); }
-  void encode_quickly(std::size_t first, std::size_t n, const GroupScale& s, Doubts& doubts) const noexcept {
+  [[gnu::always_inline]] void encode_quickly(std::size_t first, std::size_t n, const GroupScale& s,
+                                             Doubts& doubts) const noexcept {
     constexpr std::int32_t kMagic = 0x4b400000;
     const Floats factor = multiply(splat(s.inverse), steps);
     const Floats magic = splat(0x1.8p23f + static_cast<float>(s.zero));
@@ -268,8 +269,12 @@ inline void encode_piece(const Piece& piece, const Encoder& encoder) noexcept {
       encoder.template encode<DividedQuotient>(first, n, s);
     });
   typename Encoder::Doubts doubts = encoder.none();
-  piece.for_each_part(
-      [&](std::size_t first, std::size_t n, const GroupScale& s) { encoder.encode_quickly(first, n, s, doubts); });
+  piece.for_each_part([&](std::size_t first, std::size_t n, const GroupScale& s) {
+    if (n == 16)  // NVFP4's groups, without a loop
+      encoder.encode_quickly(first, 16, s, doubts);
+    else
+      encoder.encode_quickly(first, n, s, doubts);
+  });
   if (encoder.settles(doubts)) return;
   piece.for_each_part([&](std::size_t first, std::size_t n, const GroupScale& s) {
     encoder.template encode<CorrectedQuotient>(first, n, s);
@@ -309,9 +314,15 @@ struct MinifloatEncoder {
       const Words code = format.magnitude_code(quotient.of_magnitude(from_bits(magnitude)));
       store_codes(g.codes + i, format.with_sign(code, signs), count);
     });
-    if (!any(greater(most, splat_word(0x7f800000)))) return;
-    for (std::size_t i = first; i < first + n; ++i) {  // there is NaN, which has no sign as a quotient
-      const float ratio = by_zero ? 0.0f : g.x[i] / s.value;
+    if (any(greater(most, splat_word(0x7f800000)))) [[unlikely]]
+      encode_with_nan(first, n, s);
+  }
+  /// NaN has no sign as a quotient. A call leaves no vector in its register, so what is called is to look rare: else
+  /// GCC keeps the constants of the loops above and below in memory.
+  [[gnu::cold, gnu::noinline]] void encode_with_nan(std::size_t first, std::size_t n,
+                                                    const GroupScale& s) const noexcept {
+    for (std::size_t i = first; i < first + n; ++i) {
+      const float ratio = s.value == 0.0f ? 0.0f : g.x[i] / s.value;
       g.codes[i] = g.format->encode(ratio == ratio ? ratio : __builtin_nanf(""));
     }
   }
@@ -326,7 +337,8 @@ struct MinifloatEncoder {
   bool settles(const Doubts& d) const noexcept {
     return !any(greater(d.most, splat_word(0x7f800000))) && !any(greater(splat_word(2 * kNear + 1), d.nearest));
   }
-  void encode_quickly(std::size_t first, std::size_t n, const GroupScale& s, Doubts& doubts) const noexcept {
+  [[gnu::always_inline]] void encode_quickly(std::size_t first, std::size_t n, const GroupScale& s,
+                                             Doubts& doubts) const noexcept {
     const Floats factor = splat(__builtin_fabsf(s.inverse));
     const Words flip = to_bits(splat(s.value));
     const Words past_tie = splat_word((1 << (format.shift - 1)) + kNear);

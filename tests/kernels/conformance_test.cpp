@@ -434,22 +434,21 @@ void check(const Op& op, EncodeSlot slot, const Kernels& tier) {
 }
 
 std::vector<float> fit(const Kernels& tier, FitSlot slot, const KernelFormat& format, const std::vector<float>& x,
-                       const std::vector<float>& weights, bool errors, Edge edge) {
-  constexpr std::size_t kTrials = 7;
-  std::vector<float> scales = random_vector(kTrials, 3);
+                       const std::vector<float>& weights, std::size_t trials, bool errors, Edge edge) {
+  std::vector<float> scales = random_vector(trials, 3);
   std::vector<float> inverse;
   std::vector<float> zero;
-  for (std::size_t t = 0; t < kTrials; ++t) {
+  for (std::size_t t = 0; t < trials; ++t) {
     inverse.push_back(1 / scales[t]);
     zero.push_back(static_cast<float>(format.args.low + static_cast<std::int32_t>(t) % 3));
   }
   const GuardedBuffer<float> input(x, edge);
   const GuardedBuffer<float> guarded_weights(weights, edge);
-  const GuardedBuffer<float> sums(3 * kTrials, edge);
+  const GuardedBuffer<float> sums(3 * trials, edge);
   std::fill(sums.span().begin(), sums.span().end(), 0.0f);
-  (tier.*slot)({&format.args, input.data(), x.size(), kTrials, inverse.data(), zero.data(),
+  (tier.*slot)({&format.args, input.data(), x.size(), trials, inverse.data(), zero.data(),
                 errors ? scales.data() : nullptr, weights.empty() ? nullptr : guarded_weights.data(), sums.data(),
-                sums.data() + kTrials, sums.data() + 2 * kTrials});
+                sums.data() + trials, sums.data() + 2 * trials});
   return {sums.span().begin(), sums.span().end()};
 }
 
@@ -463,20 +462,21 @@ void check(const Op& op, FitSlot slot, const Kernels& tier) {
   for (const FormatId id : formats_of(op)) {
     const KernelFormat format(id);
     for (const std::size_t n : fit_lengths())
-      for (const bool errors : {false, true})
-        for (const bool weighted : {false, true}) {
-          std::vector<float> x = random_vector(n, n + 1);
-          if (n != 0) x[n / 2] = n % 3 == 0 ? 1e30f : n % 3 == 1 ? -0.0f : -1e-42f;
-          std::vector<float> weights = random_vector(weighted ? n : 0, n + 2);
-          for (float& w : weights) w = std::fabs(w);
-          const std::vector<float> expected = fit(generic(), slot, format, x, weights, errors, Edge::end);
-          for (const Edge edge : {Edge::start, Edge::end}) {
-            const std::vector<float> sums = fit(tier, slot, format, x, weights, errors, edge);
-            ASSERT_EQ(first_difference(sums.data(), expected.data(), sums.size()), -1)
-                << format_info(id).name << " n=" << n << (errors ? " with errors" : "")
-                << (weighted ? ", weighted" : "");
+      for (const std::size_t trials : {std::size_t{1}, std::size_t{2}, std::size_t{7}})
+        for (const bool errors : {false, true})
+          for (const bool weighted : {false, true}) {
+            std::vector<float> x = random_vector(n, n + 1);
+            if (n != 0) x[n / 2] = n % 3 == 0 ? 1e30f : n % 3 == 1 ? -0.0f : -1e-42f;
+            std::vector<float> weights = random_vector(weighted ? n : 0, n + 2);
+            for (float& w : weights) w = std::fabs(w);
+            const std::vector<float> expected = fit(generic(), slot, format, x, weights, trials, errors, Edge::end);
+            for (const Edge edge : {Edge::start, Edge::end}) {
+              const std::vector<float> sums = fit(tier, slot, format, x, weights, trials, errors, edge);
+              ASSERT_EQ(first_difference(sums.data(), expected.data(), sums.size()), -1)
+                  << format_info(id).name << " n=" << n << " trials=" << trials << (errors ? " with errors" : "")
+                  << (weighted ? ", weighted" : "");
+            }
           }
-        }
   }
 }
 

@@ -79,6 +79,12 @@ namespace detail {
 
 // What follows has the contract of choose_searched: the thread rounds to nearest, so `/` is IEEE 754's.
 
+/// 1 / scale, or 0 where that is beyond the floats.
+[[nodiscard]] inline float inverse_or_zero(float scale) noexcept {
+  const float inverse = 1.0f / scale;
+  return is_finite(inverse) ? inverse : 0.0f;
+}
+
 /// One scale measured on a group: its squared error and the least-squares scale for the same values.
 struct Measured {
   float error;
@@ -87,10 +93,10 @@ struct Measured {
 
 inline Measured measure(const Grid& grid, std::span<const float> x, std::span<const float> weights,
                         GroupParameters p) noexcept {
-  const float inverse = 1.0f / p.scale;
+  const float inverse = inverse_or_zero(p.scale);
   const float zero = static_cast<float>(p.zero);
   float xv = 0, vv = 0, ee = 0;
-  if (!is_finite(inverse)) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
+  if (inverse == 0.0f) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
   grid.fit(x, {{&inverse, 1}, {&zero, 1}, {&p.scale, 1}, {&xv, 1}, {&vv, 1}, {&ee, 1}, weights});
   return {ee, xv / vv};
 }
@@ -99,24 +105,28 @@ inline Measured measure(const Grid& grid, std::span<const float> x, std::span<co
 inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, std::span<const float> weights,
                                   GroupParameters plain) noexcept {
   constexpr std::size_t kFactors = kSearchFactors.size();
-  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{}, refit{};
+  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{}, refit{}, gain{};
   const float unit = 1.0f / plain.scale;
   GroupParameters best{};
   float most = 0.0f;
   const auto run = [&](float sign, std::int32_t zero_point) {
+    zero.fill(static_cast<float>(zero_point));
     for (std::size_t t = 0; t < kFactors; ++t) {
-      inverse[t] = sign * unit * kSearchFactors[t];
-      if (!is_finite(inverse[t])) inverse[t] = 0.0f;
-      zero[t] = static_cast<float>(zero_point);
+      const float wanted = sign * unit * kSearchFactors[t];
+      inverse[t] = is_finite(wanted) ? wanted : 0.0f;
     }
     grid.fit(x, {inverse, zero, {}, xv, vv, {}, weights});
-    for (std::size_t t = 0; t < kFactors; ++t) refit[t] = xv[t] / vv[t];
+    const bool up = sign * plain.scale > 0.0f;
     for (std::size_t t = 0; t < kFactors; ++t) {
-      const float gain = refit[t] * xv[t];
-      if (!(gain > most) || !is_finite(gain) || (refit[t] > 0.0f) != (sign * plain.scale > 0.0f)) continue;
-      most = gain;
-      best = {refit[t], zero_point, false, refit[t]};
+      refit[t] = xv[t] / vv[t];
+      const float energy = refit[t] * xv[t];
+      gain[t] = is_finite(energy) && (refit[t] > 0.0f) == up ? energy : 0.0f;
     }
+    for (std::size_t t = 0; t < kFactors; ++t)
+      if (gain[t] > most) {
+        most = gain[t];
+        best = {refit[t], zero_point, false, refit[t]};
+      }
   };
   run(1.0f, plain.zero);
   if (grid.symmetry() == Symmetry::full) run(-1.0f, 0);
@@ -148,9 +158,9 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
   std::size_t count = 0;
   for (int code = first; code < end; ++code) {
     const GroupParameters p = grid.with_stored(type.decode(static_cast<std::uint32_t>(code)));
-    if (!is_finite(1.0f / p.scale) || grid.is_too_large(p.scale)) continue;
+    inverse[count] = inverse_or_zero(p.scale);
+    if (inverse[count] == 0.0f || grid.is_too_large(p.scale)) continue;
     tried[count] = p;
-    inverse[count] = 1.0f / p.scale;
     scales[count++] = p.scale;
   }
   if (count == 0) return plain;
@@ -175,12 +185,6 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
                                               PowerRule rule, std::span<float> stored) noexcept {
   return grid.symmetry() == Symmetry::symmetric &&
          grid.table().plain_scales(grid.plain_scales_args(x, group, rule, stored));
-}
-
-/// Whether a format has no more than a sign and maybe a zero, {-1, +1} or {-1, 0, +1}: then the scale of least squared
-/// error is known in closed form, and the plain one is of no use.
-[[nodiscard]] inline bool has_signs_only(const FormatInfo& format) noexcept {
-  return format.kind == FormatKind::integer && format.low == -1 && format.high == 1;
 }
 
 /// The least-squares scale of a format that has signs only: the weighted mean of the k largest magnitudes, with k all
@@ -208,7 +212,7 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
     most = mean * sum;
     scale = mean;
   }
-  return grid.round_scale(static_cast<float>(scale));
+  return grid.round_scale(static_cast<float>(scale / static_cast<double>(grid.format().step())));
 }
 
 /// Searched parameters: round at 25 fractions of the plain scale (asymmetric: also with the zero point one up and one
@@ -220,7 +224,7 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
 [[nodiscard]] inline GroupParameters choose_searched(const Grid& grid, std::span<const float> x,
                                                      std::span<const float> weights = {},
                                                      PowerRule rule = PowerRule::floor) {
-  if (has_signs_only(grid.format())) return choose_signs(grid, x, weights);
+  if (grid.format().has_signs_only()) return choose_signs(grid, x, weights);
   const GroupParameters plain = choose_plain(grid, x, rule);
   if (plain.clamped || plain.scale == 0.0f) return plain;
   GroupParameters best = plain;

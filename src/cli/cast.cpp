@@ -97,7 +97,6 @@ class Cast final : public Command {
 
   Counts cast_all(const std::vector<float>& values, const Context& context) {
     const std::size_t width = code_bytes(format_);
-    const Rounding rounding = rounding_of(format_, rule_);
     codes_.resize(values.size() * width);
     std::vector<Counts> counts(ceil_div(values.size(), kChunk));
     context.for_each(counts.size(), [&](std::size_t task) {
@@ -106,7 +105,7 @@ class Cast final : public Command {
         const std::uint32_t code = cast(format_, values[i], rule_, random);
         std::memcpy(codes_.data() + i * width, &code, width);  // little-endian, as files are
         if (is_nan(values[i])) ++counts[task].nan;
-        if (saturates(format_, values[i], rounding, random)) ++counts[task].saturated;
+        if (saturates(format_, values[i], rule_, random)) ++counts[task].saturated;
       }
     });
     Counts sum;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <set>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,8 +62,23 @@ TEST(ArchitecturePage, DrawsTheRepository) {
     EXPECT_TRUE(top.contains(folder)) << folder;
 }
 
+/// A page without its blocks of code, whose lambdas look like links.
+std::string prose(const std::string& text) {
+  std::istringstream lines(text);
+  std::string kept;
+  bool in_code = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("```"))
+      in_code = !in_code;
+    else if (!in_code)
+      kept += line + '\n';
+  }
+  return kept;
+}
+
 /// The targets of `[text](target)` that are files.
-std::vector<std::string> links(const std::string& text) {
+std::vector<std::string> links(const std::string& page_text) {
+  const std::string text = prose(page_text);
   std::vector<std::string> found;
   for (std::size_t at = text.find("]("); at != std::string::npos; at = text.find("](", at + 1)) {
     const std::string target = text.substr(at + 2, text.find_first_of(")#", at + 2) - at - 2);

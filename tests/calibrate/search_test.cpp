@@ -3,6 +3,7 @@
 // greedy walk.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include "kvant/calibrate/histogram.hpp"
 #include "kvant/calibrate/mse.hpp"
 #include "kvant/calibrate/uniform_search.hpp"
+#include "kvant/numeric/runtime_codebook.hpp"
 
 namespace {
 
@@ -152,6 +154,20 @@ TEST(Mse, IsNeverWorseThanOtherClipsForSymmetricScalesOfEveryFormat) {
         EXPECT_LE(found, error_of(h, grid, {-t, t}) * (1 + 1e-9)) << d.distribution << " " << format << " " << t;
       }
     }
+  }
+}
+
+TEST(Mse, ClipsForACodebookOfOnesOwnLikeForThatOfTheList) {
+  const std::vector<float> x = golden::observers::values("student4", 4096);
+  kvant::Mse mse({.bins = 512});
+  mse.observe(x);
+  const kvant::FormatInfo& nf4 = kvant::format_info(kvant::format_id<kvant::nf4>);
+  const std::vector<float> levels(kvant::nf4::kLevels.begin(), kvant::nf4::kLevels.end());
+  const auto expected = mse.range(nf4, kvant::Symmetry::symmetric);
+  EXPECT_LT(expected.high, *std::max_element(x.begin(), x.end()));
+  for (const char* name : {"mine", "fp4_e2m1"}) {
+    const auto book = kvant::RuntimeCodebook::make(name, levels);
+    EXPECT_EQ(mse.range(kvant::format_info(book->id()), kvant::Symmetry::symmetric), expected) << name;
   }
 }
 

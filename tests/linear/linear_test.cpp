@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -111,6 +113,22 @@ TEST(Pack, KeepsScalesThatHalfPrecisionCannotHold) {
   EXPECT_EQ(unpack(*pack(*q)).scales[0].values, q->scales[0].values);
 }
 
+struct own_sign : kvant::SignBit {
+  static constexpr std::string_view kName = "own_sign";
+};
+
+TEST(Pack, TakesASignFormatOfOnesOwnLikeThatOfTheList) {
+  const Matrix<float> w = random_matrix(40, 96, 1);
+  const auto listed = pack(*kvant::quantize<kvant::int1>(w.view(), kvant::PerGroup{32}));
+  const auto own = pack(*kvant::quantize<own_sign>(w.view(), kvant::PerGroup{32}));
+  ASSERT_TRUE(own);
+  ASSERT_EQ(own->bytes.size(), listed->bytes.size());
+  EXPECT_EQ(std::memcmp(own->bytes.data(), listed->bytes.data(), own->bytes.size()), 0);
+  EXPECT_EQ(own->levels, listed->levels);
+  EXPECT_EQ(own->zero, listed->zero);
+  EXPECT_EQ(own->code_step, listed->code_step);
+}
+
 TEST(Linear, EqualsTheDequantizedProductForEverySchemeAndRaggedShape) {
   for (const Shape s : kShapes)
     for (const char* text : kSchemes) {
@@ -187,6 +205,22 @@ TEST(Linear, IsAValueWhoseCopiesShareNothing) {
   }
 }
 
+TEST(Linear, MayBeCopiedAfterItWasMovedFrom) {
+  Linear layer = Linear::from_float(random_matrix(5, 12, 7).view(), format_id<fp32>);
+  const Linear taken = std::move(layer);
+  const Linear copy = layer;  // NOLINT(bugprone-use-after-move)
+  layer = taken;
+  Matrix<float> x(1, 12, 1.0f), a(1, 5), b(1, 5);
+  ASSERT_TRUE(taken.multiply(x.view(), a.view()));
+  ASSERT_TRUE(layer.multiply(x.view(), b.view()));
+  for (std::size_t j = 0; j < 5; ++j) EXPECT_EQ(a(0, j), b(0, j));
+}
+
+TEST(LinearDeathTest, HasABiasForEveryRowOrNone) {
+  const Matrix<float> w = random_matrix(5, 12, 7);
+  EXPECT_DEATH((void)Linear::from_float(w.view(), format_id<fp32>, {1.0f}), "a bias has one number for each row");
+}
+
 TEST(Linear, RefusesViewsThatDoNotFit) {
   const Matrix<float> w = random_matrix(5, 12, 8);
   const Linear layer = Linear::from_float(w.view(), format_id<bf16>);
@@ -211,6 +245,7 @@ TEST(Linear, IsDefinedForEmptyShapes) {
   for (std::size_t j = 0; j < 3; ++j) EXPECT_EQ(y3(0, j), 0.0f);
   Matrix<float> no_rows(0, 8), no_out(0, 0);
   EXPECT_TRUE(none.multiply(no_rows.view(), no_out.view()));
+  EXPECT_TRUE(Linear().rows({}, Matrix<float>().view()));
 }
 
 /// Runs tasks backwards on two threads: another order must not change a bit.

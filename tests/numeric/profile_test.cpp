@@ -177,7 +177,7 @@ TEST(Profiles, DifferFromIeeeOnlyWhereTheTableSaysSo) {
 
 TEST(Saturates, IsBeyondTheRangeAfterRounding) {
   const auto cut = [](const char* format, float x) {
-    return kvant::saturates(*kvant::format_from_name(format), x, Rounding::nearest_even);
+    return kvant::saturates(*kvant::format_from_name(format), x, {.rounding = Rounding::nearest_even});
   };
   EXPECT_FALSE(cut("fp8_e4m3fn", 464.0f));
   EXPECT_TRUE(cut("fp8_e4m3fn", 464.1f));
@@ -204,16 +204,19 @@ TEST(Saturates, IsBeyondTheRangeAfterRounding) {
 
 TEST(Saturates, RoundsAsTheRuleDoes) {
   const auto cut = [](const char* format, float x, kvant::Profile profile) {
-    const kvant::FormatId id = *kvant::format_from_name(format);
-    return kvant::saturates(id, x, kvant::rounding_of(id, {.profile = profile}));
+    return kvant::saturates(*kvant::format_from_name(format), x, {.profile = profile});
   };
   EXPECT_TRUE(cut("e8m0", 1.2f * 0x1p127f, kvant::Profile::ieee));
   EXPECT_FALSE(cut("e8m0", 1.2f * 0x1p127f, kvant::Profile::ocp));
+  EXPECT_FALSE(cut("e8m0", 1.7f * 0x1p127f, kvant::Profile::ct));
+  EXPECT_TRUE(cut("e8m0", 1.75f * 0x1p127f, kvant::Profile::ct));
+  EXPECT_FALSE(cut("fp4_e2m1", -7.0f, kvant::Profile::ggml));
+  EXPECT_TRUE(cut("fp4_e2m1", -7.1f, kvant::Profile::ggml));
   EXPECT_TRUE(cut("int8", -128.5f, kvant::Profile::ggml));
   EXPECT_FALSE(cut("int8", -128.5f, kvant::Profile::onnx));
   const kvant::FormatId int8 = *kvant::format_from_name("int8");
-  EXPECT_TRUE(kvant::saturates(int8, 127.25f, Rounding::stochastic, 0));
-  EXPECT_FALSE(kvant::saturates(int8, 127.25f, Rounding::stochastic, 0xffffffffu));
+  EXPECT_TRUE(kvant::saturates(int8, 127.25f, {.rounding = Rounding::stochastic}, 0));
+  EXPECT_FALSE(kvant::saturates(int8, 127.25f, {.rounding = Rounding::stochastic}, 0xffffffffu));
 }
 
 TEST(RandomBits, DependOnSeedAndPlaceAlone) {

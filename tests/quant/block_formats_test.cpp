@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -500,6 +501,12 @@ TEST(BlockFormats, WeighColumnsInASearch) {
   QuantizeOptions wrong{.search = true};
   wrong.column_weights = std::span<const float>(importance).first(5);
   EXPECT_EQ(kvant::quantize(w.view(), scheme("int4-g32"), wrong).error().code, kvant::ErrorCode::bad_shape);
+  for (const float bad : {-1.0f, -1e-45f, INFINITY, -INFINITY, std::numeric_limits<float>::quiet_NaN()}) {
+    std::vector<float> weights = importance;
+    weights[77] = bad;
+    wrong.column_weights = weights;
+    EXPECT_EQ(kvant::quantize(w.view(), scheme("int4-g32"), wrong).error().code, kvant::ErrorCode::usage) << bad;
+  }
 }
 
 }  // namespace

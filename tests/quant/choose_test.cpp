@@ -11,12 +11,14 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../reference/check.hpp"
 #include "../reference/quantize.hpp"
 #include "../reference/weights.hpp"
 #include "kvant/quant/encode.hpp"
+#include "support/test_cases.hpp"
 
 namespace {
 
@@ -109,7 +111,7 @@ double brute_force(const std::vector<float>& x, const std::string& format) {
 TEST(Search, ClosesMostOfTheGapToBruteForce) {
   for (const char* format : {"int4", "int3", "int2", "fp4_e2m1", "nf4"}) {
     double plain = 0, searched = 0, optimum = 0;
-    for (std::uint32_t seed = 0; seed < 40; ++seed) {
+    for (std::uint32_t seed = 0; seed < 40; seed += kvant::test::test_stride()) {
       const std::vector<float> x = reference::normal_weights(32, 200 + seed);
       plain += error_of(x, std::string(format) + "-channel", false);
       searched += error_of(x, std::string(format) + "-channel", true);
@@ -165,6 +167,19 @@ TEST(Search, FindsTheLeastSquaresTernaryAndOneBitScale) {
                      std::to_string(n) + " weights, outlier times " + std::to_string(outlier));
       expect_optimal("int1-channel", false, x, std::to_string(n) + " weights");
     }
+}
+
+struct half_ternary : kvant::Integer<2, -1, 1, 1> {  // {-0.5, 0, +0.5}
+  static constexpr std::string_view kName = "half_ternary";
+};
+
+TEST(Search, OfSignsCountsInStepsOfTheFormat) {
+  const kvant::Matrix<float> w(1, 6, std::vector<float>{1, -1, 1, 1, 0, -1});
+  const auto q = kvant::quantize<half_ternary>(w.view(), kvant::PerChannel{});
+  ASSERT_TRUE(q);
+  EXPECT_EQ(q->scales[0].values[0], 2.0f);
+  const kvant::Matrix<float> back = kvant::dequantize(*q);
+  for (std::size_t c = 0; c < 6; ++c) EXPECT_EQ(back(0, c), w(0, c));
 }
 
 TEST(Search, OfSignsWorksForHugeAndTinyWeights) {

@@ -173,6 +173,7 @@ TEST(Scheme, RefusesMalformedText) {
                                                           "int4-g128-symm",
                                                           "int4-g128-asymm",
                                                           "int4-g128-fully",
+                                                          "int4-g128-full-scale:ue4m3",
                                                           "nf4-g64-asym",
                                                           "nf4-g64-full",
                                                           "fp8_e4m3fn-channel-asym",
@@ -278,6 +279,11 @@ TEST(Scheme, BuiltByHandIsChecked) {
   EXPECT_TRUE(kvant::check_scheme(s, "").has_value());
   s.scale_type = format_id<kvant::int8>;
   EXPECT_FALSE(kvant::check_scheme(s, "").has_value());
+  s = *parse_scheme("int8-channel");
+  s.activation = kvant::ActivationScheme{format_id<kvant::fp8_e4m3fn>, kvant::PerTensor{}};
+  EXPECT_FALSE(kvant::check_scheme(s, "").has_value());
+  s.activation = kvant::ActivationScheme{};
+  EXPECT_TRUE(kvant::check_scheme(s, "").has_value());
 }
 
 TEST(Scheme, IsFp32WithoutPartsByDefault) {

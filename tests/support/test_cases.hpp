@@ -23,7 +23,7 @@ inline std::size_t test_cases() {
   return static_cast<std::size_t>(cases);
 }
 
-/// A test of all combinations takes every one, or every fifth where fewer cases than usual are asked for.
-inline std::size_t test_stride() { return test_cases() < kUsualTestCases ? 5 : 1; }
+/// A long test of all combinations takes every one, or every fifth where fewer cases than usual are asked for.
+inline unsigned test_stride() { return test_cases() < kUsualTestCases ? 5 : 1; }
 
 }  // namespace kvant::test

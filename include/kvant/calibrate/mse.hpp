@@ -101,10 +101,10 @@ class BinCentres {
 /// The scheme of a format and symmetry with scales in fp32; symmetric where the format has no such symmetry. Nothing
 /// for formats without scales.
 [[nodiscard]] inline std::optional<Scheme> scheme_for_range(const FormatInfo& format, Symmetry symmetry) {
-  const auto id = format_from_name(format.name);
-  if (!id || format.bits > 8) return std::nullopt;
+  if (format.bits > 8) return std::nullopt;
+  const auto listed = format_from_name(format.name);
   Scheme scheme;
-  scheme.format = *id;
+  scheme.format = listed && &format_info(*listed) == &format ? *listed : FormatId{0xff, &format};
   scheme.granularity = PerTensor{};
   scheme.symmetry = symmetry;
   scheme.scale_type = format_id<fp32>;

@@ -20,6 +20,8 @@ class Executor {
 
   /// How many tasks may run at once, at least 1.
   [[nodiscard]] virtual unsigned concurrency() const noexcept = 0;
+  /// Called by several threads at once and from inside a task, where a program does so. A task may throw
+  /// std::bad_alloc, which `run` passes on to its caller once no task runs any more.
   virtual void run(std::size_t count, Task task, void* context) = 0;
 };
 

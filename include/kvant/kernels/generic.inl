@@ -238,24 +238,25 @@ inline void syrk_f32(const SyrkArgs& g) noexcept {
 
 // ---- choosing scales and codes -------------------------------------------------------------------------------------
 
+/// What the number that is stored for a group makes its scale.
+inline float group_scale(const GroupScales& s, float stored) noexcept {
+  switch (s.op) {
+    case ScaleOp::product:  // by 1: also where subnormals count as 0
+      return order_key(s.factor) == order_key(1.0f) ? stored : stored * s.factor;
+    case ScaleOp::quotient:
+      return divide(stored, s.factor);
+    case ScaleOp::affine:
+      break;
+  }
+  return std::fma(stored, s.factor, s.addend);
+}
+
 /// Calls body(first element, their number, scale, zero point) for each group.
 template <class Body>
 inline void for_each_scale(const GroupScales& s, std::size_t n, Body body) noexcept {
-  for (std::size_t first = 0, g = 0; first < n; first += s.group, ++g) {
-    float scale = s.stored[g];
-    switch (s.op) {
-      case ScaleOp::product:
-        if (order_key(s.factor) != order_key(1.0f)) scale = scale * s.factor;  // by 1: also where subnormals count as 0
-        break;
-      case ScaleOp::quotient:
-        scale = divide(scale, s.factor);
-        break;
-      case ScaleOp::affine:
-        scale = std::fma(scale, s.factor, s.addend);
-        break;
-    }
-    body(first, n - first < s.group ? n - first : s.group, scale, s.zeros != nullptr ? s.zeros[g] : 0);
-  }
+  for (std::size_t first = 0, g = 0; first < n; first += s.group, ++g)
+    body(first, n - first < s.group ? n - first : s.group, group_scale(s, s.stored[g]),
+         s.zeros != nullptr ? s.zeros[g] : 0);
 }
 
 /// Calls body(i, ratio, zero point) for every element. Division is on bits, so the caller's rounding mode does not

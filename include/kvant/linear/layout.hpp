@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kvant/core/checked.hpp"
@@ -54,8 +55,12 @@ class AlignedBytes {
     if (size_ != 0) std::memcpy(data_.get(), other.data_.get(), size_);
   }
   AlignedBytes& operator=(const AlignedBytes& other) { return *this = AlignedBytes(other); }
-  AlignedBytes(AlignedBytes&&) noexcept = default;
-  AlignedBytes& operator=(AlignedBytes&&) noexcept = default;
+  AlignedBytes(AlignedBytes&& other) noexcept : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBytes& operator=(AlignedBytes&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
   ~AlignedBytes() = default;
 
   [[nodiscard]] unsigned char* data() noexcept { return data_.get(); }

@@ -47,9 +47,11 @@ class Linear {
     return result;
   }
 
-  /// A float layer, kept as float32 or as bfloat16 panels. Contract: `format` is fp32 or bf16.
+  /// A float layer, kept as float32 or as bfloat16 panels. Contract: `format` is fp32 or bf16, and `bias` is empty or
+  /// has one number for each row.
   [[nodiscard]] static Linear from_float(MatrixView<const float> w, FormatId format, std::vector<float> bias = {}) {
     expects(format == format_id<fp32> || format == format_id<bf16>, "float layers are fp32 or bf16");
+    expects(bias.empty() || bias.size() == w.rows(), "a bias has one number for each row");
     Linear result;
     result.n_ = w.rows();
     result.k_ = w.cols();
@@ -72,8 +74,9 @@ class Linear {
            group() <= kMaxIntegerGroup;
   }
 
-  /// y[m, out] = x[m, in] * W^T + bias. `bad_shape` where the views do not fit. The result does not depend on the
-  /// context, nor on the other rows of x.
+  /// y[m, out] = x[m, in] * W^T + bias. Under an activation scheme each row of x is first rounded to int8 codes of
+  /// amax / 127, where amax is its largest finite magnitude; NaN counts as 0 and Inf as the outermost code. `bad_shape`
+  /// where the views do not fit. The result does not depend on the context, nor on the other rows of x.
   [[nodiscard]] Status multiply(MatrixView<const float> x, MatrixView<float> y, const Context& context = {}) const {
     if (x.cols() != k_ || y.cols() != n_ || x.rows() != y.rows())
       return fail(ErrorCode::bad_shape, "x is " + shape_text(x.rows(), x.cols()) + " and y " +
@@ -104,7 +107,8 @@ class Linear {
                   "out is " + shape_text(out.rows(), out.cols()) + ", expected " + shape_text(ids.size(), k_));
     for (const std::int32_t id : ids)
       if (id < 0 || static_cast<std::size_t>(id) >= n_)
-        return fail(ErrorCode::usage, "id " + std::to_string(id) + " is not in 0 … " + std::to_string(n_ - 1));
+        return fail(ErrorCode::usage, "id " + std::to_string(id) + " is not one of " + std::to_string(n_) + " rows");
+    if (ids.empty()) return {};
     if (!packed_) {
       const Grid grid(rows_.scheme, context.kernels());
       for (std::size_t i = 0; i < ids.size(); ++i)

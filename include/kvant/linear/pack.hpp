@@ -25,24 +25,27 @@ struct CodeForm {
   std::int32_t zero = 0;
   std::int32_t step = 1;
 };
+[[nodiscard]] constexpr bool is_sign_bit(const FormatInfo& format, Layout layout) noexcept {
+  return layout == Layout::w1_p32 && format.has_signs_only();
+}
 [[nodiscard]] inline CodeForm code_form(FormatId id, Layout layout) noexcept {
   const FormatInfo& format = format_info(id);
   if (id == format_id<even2>) return {0, 0, 2};
   if (format.kind != FormatKind::integer) return {0, 0, 0};
-  if (layout == Layout::w1_p32 && id == format_id<int1>) return {0, 1, 2};
+  if (is_sign_bit(format, layout)) return {0, 1, 2};
   const std::int32_t offset = format.low < 0 ? 1 << (layout_info(layout).bits - 1) : 0;
   return {offset, offset, 1};
 }
 [[nodiscard]] inline std::uint8_t stored_code(FormatId id, Layout layout, std::uint8_t code) noexcept {
   const FormatInfo& format = format_info(id);
-  if (format.kind != FormatKind::integer || (layout == Layout::w1_p32 && id == format_id<int1>)) return code;
+  if (format.kind != FormatKind::integer || is_sign_bit(format, layout)) return code;
   const float steps = format.decode(code) / format.step();
   return static_cast<std::uint8_t>(static_cast<std::int32_t>(steps) + code_form(id, layout).offset);
 }
 /// The code that is stored as `stored`.
 [[nodiscard]] inline std::uint8_t code_of(FormatId id, Layout layout, std::uint8_t stored) noexcept {
   const FormatInfo& format = format_info(id);
-  if (format.kind != FormatKind::integer || (layout == Layout::w1_p32 && id == format_id<int1>)) return stored;
+  if (format.kind != FormatKind::integer || is_sign_bit(format, layout)) return stored;
   const std::int32_t steps = static_cast<std::int32_t>(stored) - code_form(id, layout).offset;
   return static_cast<std::uint8_t>(format.encode(static_cast<float>(steps) * format.step()));
 }

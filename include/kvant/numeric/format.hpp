@@ -34,7 +34,7 @@ struct FormatInfo {
   bool is_signed;
   bool has_inf;
   bool has_nan;
-  float max;  ///< largest finite value
+  float max;  ///< largest finite magnitude
   /// Integers: least and largest one, in units of 2^-fraction_bits; 0 otherwise.
   int low, high, fraction_bits;
   /// Minifloats: stored mantissa bits and least exponent of normal numbers; 0 otherwise.
@@ -64,6 +64,11 @@ struct FormatInfo {
   /// Whether it is for scales, or for codes under a zero point, and no format of weights by itself: it has no numbers
   /// below zero and is no integer.
   [[nodiscard]] constexpr bool is_auxiliary() const noexcept { return !is_signed && kind != FormatKind::integer; }
+  /// Whether it has no more than a sign and maybe a zero, {-1, +1} or {-1, 0, +1}: then the scale of least squared
+  /// error is known in closed form, and the plain one is of no use.
+  [[nodiscard]] constexpr bool has_signs_only() const noexcept {
+    return kind == FormatKind::integer && low == -1 && high == 1;
+  }
 
  private:
   [[nodiscard]] constexpr std::uint32_t code_by_thresholds(float x) const noexcept {

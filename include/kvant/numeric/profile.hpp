@@ -104,18 +104,18 @@ namespace detail {
   return down + 1;
 }
 
-}  // namespace detail
-
-/// The rounding that a rule means: its own, or that of its profile.
+/// The direction that a rule means: its own, or that of its profile.
 [[nodiscard]] constexpr Rounding rounding_of(FormatId format, const CastRule& rule) noexcept {
-  return rule.rounding ? *rule.rounding : detail::profile_rounding(format, rule.profile);
+  return rule.rounding ? *rule.rounding : profile_rounding(format, rule.profile);
 }
+
+}  // namespace detail
 
 /// The code of x. `random` decides where the rounding is stochastic.
 [[nodiscard]] constexpr std::uint32_t cast(FormatId format, float x, const CastRule& rule,
                                            std::uint32_t random = 0) noexcept {
   const FormatInfo& f = format_info(format);
-  const Rounding rounding = rounding_of(format, rule);
+  const Rounding rounding = detail::rounding_of(format, rule);
   const RoundingMode mode{rounding, rule.overflow, random};
   switch (rule.profile) {
     case Profile::ocp:
@@ -152,12 +152,18 @@ namespace detail {
   return format_info(format).decode(code);
 }
 
-/// Whether x is beyond the format's range even after rounding, `random` as in cast(). NaN is not; for codebooks the
-/// range ends at the outermost levels.
-[[nodiscard]] constexpr bool saturates(FormatId format, float x, Rounding rounding, std::uint32_t random = 0) noexcept {
+/// Whether x is beyond the format's range even after the rounding of cast(). NaN is not; for codebooks the range ends
+/// at the outermost levels.
+[[nodiscard]] constexpr bool saturates(FormatId format, float x, const CastRule& rule,
+                                       std::uint32_t random = 0) noexcept {
   const FormatInfo& f = format_info(format);
   if (is_nan(x)) return false;
   if (is_inf(x)) return true;
+  if (!rule.rounding && rule.profile == Profile::ct && format == format_id<e8m0>)
+    return order_key(x) >= order_key(0x1.cp127f);
+  if (!rule.rounding && rule.profile == Profile::ggml && format == format_id<fp4_e2m1>)
+    return order_key(magnitude(x)) > order_key(7.0f);  // a tie goes toward zero
+  const Rounding rounding = detail::rounding_of(format, rule);
   const RoundingMode mode{rounding, Overflow::ieee, random};
   if (f.thresholds != nullptr)
     return order_key(x) < order_key(f.decode(f.encode(std::bit_cast<float>(0xff800000u)))) ||

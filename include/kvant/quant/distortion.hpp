@@ -11,11 +11,12 @@
 
 namespace kvant {
 
-/// Error of a reconstruction y of x over n elements; sums in double.
+/// Error of a reconstruction y of x over n elements; sums in double. NaN or Inf among them makes all but max_abs_error,
+/// which passes over NaN, NaN or Inf.
 struct Distortion {
   double mse = 0;             ///< sum (x-y)^2 / n
-  double sqnr_db = 0;         ///< 10 log10(sum x^2 / sum (x-y)^2); +Inf where there is no error
-  double relative_error = 0;  ///< ||x-y|| / ||x||, 2-norms; 0 where there is no error
+  double sqnr_db = 0;         ///< 10 log10(sum x^2 / sum (x-y)^2); +Inf where there is no error, -Inf where x is 0
+  double relative_error = 0;  ///< ||x-y|| / ||x||, 2-norms; 0 where there is no error, +Inf where x is 0
   double max_abs_error = 0;   ///< max |x-y|
   double cosine = 1;          ///< x.y / (||x|| ||y||); 1 where both are zero, 0 where one is
 };

@@ -69,9 +69,9 @@ inline Band band_at(MatrixView<const float> weight, const Granularity& granulari
 
 /// Without a branch per element, which compilers turn into vectors.
 inline bool all_finite(std::span<const float> x) noexcept {
-  std::uint32_t most = 0;
-  for (const float v : x) most = std::max(most, float_bits(v) & 0x7fffffffu);
-  return most < 0x7f800000u;
+  std::uint32_t carries = 0;  // of magnitudes from Inf on, into the place of the sign
+  for (const float v : x) carries |= (float_bits(v) & 0x7fffffffu) + 0x00800000u;
+  return carries >> 31 == 0;
 }
 
 /// `nonfinite`, with the place of the first NaN or Inf; the first row counts as `first_row`.
@@ -138,7 +138,7 @@ inline std::size_t choose_band(const Grid& grid, const Band& band, const Quantiz
   std::size_t clamped = 0;
   for (std::size_t c = 0, group = 0; c < q.cols; c += width, ++group) {
     elements.gather(band, c, q.cols - c < width ? q.cols - c : width, options.column_weights);
-    GroupParameters p = options.search || has_signs_only(grid.format())
+    GroupParameters p = options.search || grid.format().has_signs_only()
                             ? choose_searched(grid, elements.x, elements.w, options.power_rule)
                             : choose_plain(grid, elements.x, options.power_rule);
     if (q.scheme.nesting == ScaleNesting::per_tensor && options.convention == ScaleConvention::modelopt &&
@@ -154,7 +154,7 @@ inline std::size_t choose_band(const Grid& grid, const Band& band, const Quantiz
 
 /// The same for plain scales of a row, at once, and only where nothing out of the ordinary is among its elements.
 inline bool choose_ordinary_band(const Grid& grid, const Band& band, const QuantizeOptions& options, QMatrix& q) {
-  if (options.search || has_signs_only(grid.format()) || q.scheme.nesting == ScaleNesting::integer ||
+  if (options.search || grid.format().has_signs_only() || q.scheme.nesting == ScaleNesting::integer ||
       options.convention == ScaleConvention::modelopt || band.weight.rows() != 1 || q.cols == 0)
     return false;
   const std::size_t groups = q.scales[0].cols;
@@ -200,7 +200,7 @@ inline void encode_band(const Grid& grid, const Band& band, QMatrix& q) {
   }
 }
 
-/// Scales in fp32 become int8 steps from their mean: see ScaleNesting::double_quant. A mean that is not finite is 0.
+/// Scales in fp32 become int8 steps from their mean: see ScaleNesting::double_quant.
 inline void quantize_scales(QMatrix& q) {
   std::vector<float>& scales = q.scales[0].values;
   double sum = 0;
@@ -266,9 +266,10 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
 
 }  // namespace detail
 
-/// Quantizes a weight [out_features, in_features]. The result does not depend on the context. Errors: `bad_scheme`
-/// where the scheme is a cast or its parts do not fit, `bad_shape` where there is not one weight for each column,
-/// `nonfinite` by policy.
+/// Quantizes a weight [out_features, in_features]. The result does not depend on the context. A scale beyond its
+/// storage type becomes the largest there is, which is no error: QMatrix::clamped_scales counts them. Errors:
+/// `bad_scheme` where the scheme is a cast or its parts do not fit, `bad_shape` where there is not one column weight
+/// for each column, `usage` where one is negative or not finite, `nonfinite` by policy.
 [[nodiscard]] inline Result<QMatrix> quantize(MatrixView<const float> weight, const Scheme& scheme,
                                               const QuantizeOptions& options = {}, const Context& context = {}) {
   if (scheme.is_cast() || scheme.info().bits > 8)
@@ -277,6 +278,10 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
   if (!options.column_weights.empty() && options.column_weights.size() != weight.cols())
     return fail(ErrorCode::bad_shape, std::to_string(options.column_weights.size()) + " column weights, expected " +
                                           std::to_string(weight.cols()));
+  for (const float w : options.column_weights)
+    if (is_negative(w) ? order_key(w) != 0 : !is_finite(w))
+      return fail(ErrorCode::usage,
+                  "a column weight of " + std::to_string(w) + ", expected a finite one of at least 0");
   QMatrix q = detail::blank(weight.rows(), weight.cols(), scheme);
   Grid grid(scheme, context.kernels());
   if (scheme.nesting == ScaleNesting::per_tensor) {

@@ -2,7 +2,6 @@
 // A quantized matrix: codes, scales, zero points. What every method produces, every file stores, every kernel packs.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,6 +9,7 @@
 
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
+#include "kvant/kernels/generic.hpp"
 #include "kvant/quant/grid.hpp"
 #include "kvant/quant/integer_scale_rule.hpp"
 #include "kvant/quant/scheme.hpp"
@@ -63,11 +63,8 @@ struct QMatrix {
   [[nodiscard]] GroupParameters parameters(std::size_t r, std::size_t group) const {
     const Stretch s = stretch(r, group);
     const float stored = *s.scales.stored;
-    const float scale = s.scales.op == kernels::ScaleOp::product ? stored * s.scales.factor
-                        : s.scales.op == kernels::ScaleOp::quotient
-                            ? divide(stored, s.scales.factor)
-                            : std::fma(stored, s.scales.factor, s.scales.addend);
-    return {scale, s.scales.zeros != nullptr ? *s.scales.zeros : 0, false, stored};
+    return {kernels::generic::group_scale(s.scales, stored), s.scales.zeros != nullptr ? *s.scales.zeros : 0, false,
+            stored};
   }
 
   /// The scales of row r from a group on, as kernels take them, and for how many groups they go on like that.

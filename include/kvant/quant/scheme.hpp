@@ -202,6 +202,8 @@ inline Status check_scales(const Scheme& s, std::string_view text) {
   const FormatInfo& scale = format_info(s.scale_type);
   if (scale.kind != FormatKind::minifloat || scale.bits < 8)
     return bad_scheme(text, "a scale is stored as fp16, bf16, fp32, an 8-bit float or e8m0");
+  if (s.symmetry == Symmetry::full && !scale.is_signed)
+    return bad_scheme(text, "-full makes scales of either sign, which this type has not");
   return {};
 }
 
@@ -220,6 +222,8 @@ inline Status check_scales(const Scheme& s, std::string_view text) {
       return detail::bad_scheme(text, std::string(info.name) + " takes no further parts");
     return {};
   }
+  if (s.activation && *s.activation != ActivationScheme{})
+    return detail::bad_scheme(text, "activations are quantized as int8-token or not at all");
   if (s.is_cast() || s.granularity.kind() == Granularity::Kind::token)
     return detail::bad_scheme(text, "needs a granularity: tensor, channel, gN (as g128) or bRxC (as b128x128)");
   const bool sized =
@@ -228,8 +232,7 @@ inline Status check_scales(const Scheme& s, std::string_view text) {
                 (s.granularity.kind() == Granularity::Kind::block && s.granularity.rows_parameter() == 0)))
     return detail::bad_scheme(text, "a group or block has at least one row and column");
   if (s.symmetry == Symmetry::asymmetric && s.nesting != ScaleNesting::integer &&
-      (info.fraction_bits != 0 || info.kind != FormatKind::integer || s.format == format_id<int1> ||
-       s.format == format_id<ternary>))
+      (info.fraction_bits != 0 || info.kind != FormatKind::integer || info.has_signs_only()))
     return detail::bad_scheme(text, "-asym needs int2 … int8 or uint1 … uint8");
   if (s.symmetry == Symmetry::full &&
       (info.kind != FormatKind::integer || info.fraction_bits != 0 || -info.low != info.high + 1))

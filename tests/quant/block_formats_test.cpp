@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -399,6 +400,30 @@ TEST(IntegerScales, SearchComesCloseToTheBestThereIs) {
     EXPECT_LE(total, best_total * 1.03) << name;
     EXPECT_LE(total, squared_error(w, *plain)) << name;
   }
+}
+
+TEST(IntegerScales, SearchIsNeverWorseThanPlain) {
+  std::mt19937 engine(3);
+  std::normal_distribution<float> normal;
+  for (const std::string& name : kIntegerScaled)
+    for (int i = 0; i < 200; ++i) {
+      const std::size_t n = 1 + engine() % 100;
+      const auto kind = engine() % 6;
+      const float scale = std::ldexp(1.0f, static_cast<int>(engine() % 20) - 10);
+      Matrix<float> w(1, n);
+      for (std::size_t c = 0; c < n; ++c) {
+        const float v = normal(engine);
+        w(0, c) = scale * (kind == 0   ? v
+                           : kind == 1 ? (engine() % 4 == 0 ? v : 0.0f)
+                           : kind == 2 ? v * v * v
+                           : kind == 3 ? static_cast<float>(engine() % 9) - 4.0f
+                           : kind == 4 ? std::fabs(v)
+                                       : (c / 16 % 2 == 0 ? v : 30 * v));
+      }
+      const double plain = squared_error(w, *kvant::quantize(w.view(), scheme(name), {.search = false}));
+      EXPECT_LE(squared_error(w, *kvant::quantize(w.view(), scheme(name), {.search = true})), plain * (1 + 1e-5))
+          << name << ", kind " << kind << ", " << n << " elements";
+    }
 }
 
 TEST(IntegerScales, GiveLongRowsASuperScaleForEach2048Columns) {

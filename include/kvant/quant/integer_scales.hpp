@@ -26,6 +26,7 @@ struct IntegerScales {
   std::vector<std::int16_t> scales;
   std::vector<std::int16_t> zeros;
   bool clamped = false;  ///< the super-scale that was wanted exceeds its storage type
+  double error = 0;      ///< sum w (x - value)^2
 };
 
 namespace detail {
@@ -294,6 +295,7 @@ inline IntegerScales plain_integer_scales(const IntegerScaleProblem& p) {
     }
     out.scales.push_back(static_cast<std::int16_t>(s));
     out.zeros.push_back(static_cast<std::int16_t>(p.rule.first_zero + zero));
+    out.error += static_cast<double>(least);
   }
   return out;
 }
@@ -321,8 +323,8 @@ inline IntegerScales plain_integer_scales(const IntegerScaleProblem& p) {
     detail::SuperChoice tried = detail::refine_super(problem, tables, super);
     if (best.groups.empty() || tried.error < best.error) best = std::move(tried);
   }
-  if (best.groups.empty()) return plain;
-  IntegerScales out{best.super, {}, {}, false};
+  if (best.groups.empty() || plain.error < best.error) return plain;
+  IntegerScales out{best.super, {}, {}, false, best.error};
   for (const detail::IntegerChoice& c : best.groups) {
     out.scales.push_back(static_cast<std::int16_t>(c.scale));
     out.zeros.push_back(static_cast<std::int16_t>(c.zero + rule.first_zero));

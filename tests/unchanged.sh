@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# unchanged.sh STAMP PATH… -- COMMAND…: runs a command whose result only these files, the compilers, the processor and
-# the folder of test data decide, unless all of them are what they were when it last passed.
+# unchanged.sh STAMP PATH… -- COMMAND…: runs a command whose result only these files, the compilers, Python's numpy, the
+# processor and the folder of test data decide, unless all of them are what they were when it last passed.
 set -euo pipefail
 
 stamp=$1
@@ -18,6 +18,7 @@ state() {
   for tool in g++ clang++ aarch64-linux-gnu-g++ qemu-aarch64; do
     if command -v "$tool" >/dev/null; then "$tool" --version; else echo "no $tool"; fi
   done
+  python3 -c 'import sys, numpy; print(sys.version, numpy.__version__)' 2>/dev/null || echo 'no numpy'
   grep -m 1 '^model name' /proc/cpuinfo || true
   printf '%s\n' "${KVANT_TEST_DATA-}" "$@"
 }

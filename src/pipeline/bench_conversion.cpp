@@ -43,7 +43,6 @@ constexpr std::array<std::string_view, 20> kSchemes{"fp16",
 constexpr std::array<std::string_view, 8> kSearched{"int8-channel", "int4-g128", "int4-g32", "nf4-g64",
                                                     "mxfp4",        "nvfp4",     "is4",      "is2"};
 constexpr std::size_t kLeastCopies = 2;
-constexpr std::size_t kMostCopies = 4096;  // of weights so small that they stay in caches anyway
 constexpr std::size_t kCheckedWeights = std::size_t{1} << 16;
 constexpr std::size_t kSearchedWeights = std::size_t{1} << 17;
 constexpr std::size_t kRowsPerTask = 16;

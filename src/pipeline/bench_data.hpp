@@ -14,6 +14,9 @@
 
 namespace kvant::pipeline {
 
+/// Of weights so small that they stay in caches anyway.
+inline constexpr std::size_t kMostCopies = 4096;
+
 /// Evenly distributed numbers, the same on every machine.
 inline Matrix<float> synthetic(std::size_t rows, std::size_t cols, std::uint64_t seed, const Context& context) {
   Matrix<float> out(rows, cols);

@@ -28,7 +28,6 @@ constexpr std::array<std::string_view, 8> kSchemes{
     "int4-g32",     "int4-g32/int8-token",
 };
 constexpr std::size_t kLeastCopies = 4;
-constexpr std::size_t kMostCopies = 4096;  // of layers so small that they stay in caches anyway
 
 // The generic tier takes about 3 ns per product where the compiler knows no FMA: some 10 ms per check.
 constexpr std::size_t kCheckedProducts = std::size_t{4} << 20;

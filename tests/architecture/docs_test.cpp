@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <set>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,23 +61,9 @@ TEST(ArchitecturePage, DrawsTheRepository) {
     EXPECT_TRUE(top.contains(folder)) << folder;
 }
 
-/// A page without its blocks of code, whose lambdas look like links.
-std::string prose(const std::string& text) {
-  std::istringstream lines(text);
-  std::string kept;
-  bool in_code = false;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("```"))
-      in_code = !in_code;
-    else if (!in_code)
-      kept += line + '\n';
-  }
-  return kept;
-}
-
-/// The targets of `[text](target)` that are files.
-std::vector<std::string> links(const std::string& page_text) {
-  const std::string text = prose(page_text);
+/// The targets of `[text](target)` that are files; not in blocks of code, whose lambdas look alike.
+std::vector<std::string> links(const std::string& page) {
+  const std::string text = page::parts(page).prose;
   std::vector<std::string> found;
   for (std::size_t at = text.find("]("); at != std::string::npos; at = text.find("](", at + 1)) {
     const std::string target = text.substr(at + 2, text.find_first_of(")#", at + 2) - at - 2);
@@ -89,14 +74,14 @@ std::vector<std::string> links(const std::string& page_text) {
 
 TEST(Pages, LinkToWhatIsThere) {
   for (const std::string& page : page::all_pages())
-    for (const std::string& target : links(page::text(page)))
+    for (const std::string& target : links(page))
       EXPECT_TRUE(fs::exists(source_tree::root() / fs::path(page).parent_path() / target)) << page << ": " << target;
 }
 
 TEST(Pages, AreReachedFromTheReadmeOrTheArchitecture) {
   std::set<std::string> reached;
   for (const std::string page : {"README.md", "docs/architecture.md"})
-    for (const std::string& target : links(page::text(page)))
+    for (const std::string& target : links(page))
       reached.insert((fs::path(page).parent_path() / target).lexically_normal().generic_string());
   for (const std::string& page : page::all_pages())
     EXPECT_TRUE(!page.starts_with("docs/") || reached.contains(page)) << page;

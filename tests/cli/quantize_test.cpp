@@ -204,10 +204,9 @@ TEST_F(Quantize, CopiesRowsOfNothingHoweverMany) {
 TEST_F(Quantize, KeepsInfInACast) {
   write_checkpoint(folder_ / "m", {{"up.weight", {{4, 32}, [](std::size_t i) { return i == 5 ? -INFINITY : 1.0f; }}}});
   for (const char* scheme : {"fp32", "fp16", "bf16"}) {
-    const std::vector<std::string> keep{"--nonfinite", "keep", "--force"};
-    std::vector<std::string> line{"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", scheme};
-    line.insert(line.end(), keep.begin(), keep.end());
-    EXPECT_EQ(run_kvant(line).exit, 0) << scheme;
+    const Outcome run = run_kvant(
+        {"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", scheme, "--nonfinite", "keep", "--force"});
+    EXPECT_EQ(run.exit, 0) << scheme;
     expect_error({"quantize", folder_ / "q", "-o", folder_ / "g", "--scheme", "int8-channel"}, 7, "nonfinite");
   }
 }

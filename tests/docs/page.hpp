@@ -84,20 +84,30 @@ struct Block {
   std::vector<std::string> lines;
 };
 
-inline std::vector<Block> blocks(const std::string& name) {
-  std::vector<Block> all;
+/// A page's blocks, and what stands outside of them.
+struct Parts {
+  std::vector<Block> blocks;
+  std::string prose;
+};
+
+inline Parts parts(const std::string& name) {
+  Parts all;
   bool inside = false;
   for (const std::string& line : lines(name)) {
     if (line.starts_with("```")) {
       inside = !inside;
-      if (inside) all.push_back({line.substr(3), {}});
+      if (inside) all.blocks.push_back({line.substr(3), {}});
     } else if (inside) {
-      all.back().lines.push_back(line);
+      all.blocks.back().lines.push_back(line);
+    } else {
+      all.prose += line + "\n";
     }
   }
   EXPECT_FALSE(inside) << name << " ends inside a block";
   return all;
 }
+
+inline std::vector<Block> blocks(const std::string& name) { return parts(name).blocks; }
 
 /// Every page: those of docs/ and the ones beside it.
 inline std::vector<std::string> all_pages() {

@@ -102,9 +102,8 @@ class BinCentres {
 /// for formats without scales.
 [[nodiscard]] inline std::optional<Scheme> scheme_for_range(const FormatInfo& format, Symmetry symmetry) {
   if (format.bits > 8) return std::nullopt;
-  const auto listed = format_from_name(format.name);
   Scheme scheme;
-  scheme.format = listed && &format_info(*listed) == &format ? *listed : FormatId{0xff, &format};
+  scheme.format = format_from_info(format);
   scheme.granularity = PerTensor{};
   scheme.symmetry = symmetry;
   scheme.scale_type = format_id<fp32>;

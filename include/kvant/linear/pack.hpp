@@ -25,6 +25,7 @@ struct CodeForm {
   std::int32_t zero = 0;
   std::int32_t step = 1;
 };
+/// Whether a code is a sign: {-1, +1} in one bit.
 [[nodiscard]] constexpr bool is_sign_bit(const FormatInfo& format, Layout layout) noexcept {
   return layout == Layout::w1_p32 && format.has_signs_only();
 }

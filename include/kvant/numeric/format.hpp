@@ -81,6 +81,7 @@ struct FormatInfo {
 
 /// A format at run time: its place in the list of formats (formats.hpp), or a format that is not in it.
 struct FormatId {
+  static constexpr std::uint8_t kCustom = 0xff;  ///< the index of a format outside the list
   std::uint8_t index = 0;
   const FormatInfo* custom = nullptr;  ///< of a format outside the list; lives as long as anything that names it
   friend constexpr bool operator==(FormatId, FormatId) = default;
@@ -137,7 +138,7 @@ constexpr FormatId id_of(List<G...>) noexcept {
     static_cast<void>(((std::is_same_v<F, G> || (++index, false)) || ...));
     return {static_cast<std::uint8_t>(index), nullptr};
   } else {
-    return {0xff, &custom_format<F>};
+    return {FormatId::kCustom, &custom_format<F>};
   }
 }
 

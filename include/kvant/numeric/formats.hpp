@@ -212,6 +212,14 @@ inline constexpr FormatId format_id = detail::id_of<F>(AllFormats{});
   return id.custom != nullptr ? *id.custom : kFormats[id.index];
 }
 
+/// The format that has these properties, in the list or outside of it; then it names `format`, which has to live as
+/// long.
+[[nodiscard]] constexpr FormatId format_from_info(const FormatInfo& format) noexcept {
+  for (std::size_t i = 0; i < kFormats.size(); ++i)
+    if (&kFormats[i] == &format) return {static_cast<std::uint8_t>(i), nullptr};
+  return {FormatId::kCustom, &format};
+}
+
 /// The format of that name, if the list has it.
 [[nodiscard]] constexpr std::optional<FormatId> format_from_name(std::string_view name) noexcept {
   for (std::size_t i = 0; i < kFormats.size(); ++i)

@@ -18,8 +18,8 @@
 
 namespace kvant {
 
-/// Direction of rounding. `stochastic` rounds away from zero with a probability equal to the
-/// fraction cut off.
+/// Direction of rounding. `stochastic` rounds away from zero with a probability equal to the fraction
+/// cut off.
 enum class Rounding : std::uint8_t { nearest_even, nearest_away, toward_zero, up, down, stochastic };
 
 /// What a value beyond the largest finite code becomes: that code, or what the format itself has (Inf, else NaN, else

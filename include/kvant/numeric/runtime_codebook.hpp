@@ -42,7 +42,7 @@ class RuntimeCodebook {
   RuntimeCodebook& operator=(const RuntimeCodebook&) = delete;
   ~RuntimeCodebook() = default;
 
-  [[nodiscard]] FormatId id() const noexcept { return {0xff, &parts_->info}; }
+  [[nodiscard]] FormatId id() const noexcept { return {FormatId::kCustom, &parts_->info}; }
 
  private:
   struct Parts {  // whose address stays when the codebook is moved

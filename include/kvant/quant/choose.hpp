@@ -79,11 +79,8 @@ namespace detail {
 
 // What follows has the contract of choose_searched: the thread rounds to nearest, so `/` is IEEE 754's.
 
-/// 1 / scale, or 0 where that is beyond the floats.
-[[nodiscard]] inline float inverse_or_zero(float scale) noexcept {
-  const float inverse = 1.0f / scale;
-  return is_finite(inverse) ? inverse : 0.0f;
-}
+/// An inverse of a scale, or 0 where it is beyond the floats.
+[[nodiscard]] inline float finite_or_zero(float inverse) noexcept { return is_finite(inverse) ? inverse : 0.0f; }
 
 /// One scale measured on a group: its squared error and the least-squares scale for the same values.
 struct Measured {
@@ -93,7 +90,7 @@ struct Measured {
 
 inline Measured measure(const Grid& grid, std::span<const float> x, std::span<const float> weights,
                         GroupParameters p) noexcept {
-  const float inverse = inverse_or_zero(p.scale);
+  const float inverse = finite_or_zero(1.0f / p.scale);
   const float zero = static_cast<float>(p.zero);
   float xv = 0, vv = 0, ee = 0;
   if (inverse == 0.0f) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
@@ -111,10 +108,7 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, st
   float most = 0.0f;
   const auto run = [&](float sign, std::int32_t zero_point) {
     zero.fill(static_cast<float>(zero_point));
-    for (std::size_t t = 0; t < kFactors; ++t) {
-      const float wanted = sign * unit * kSearchFactors[t];
-      inverse[t] = is_finite(wanted) ? wanted : 0.0f;
-    }
+    for (std::size_t t = 0; t < kFactors; ++t) inverse[t] = finite_or_zero(sign * unit * kSearchFactors[t]);
     grid.fit(x, {inverse, zero, {}, xv, vv, {}, weights});
     const bool up = sign * plain.scale > 0.0f;
     for (std::size_t t = 0; t < kFactors; ++t) {
@@ -158,7 +152,7 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
   std::size_t count = 0;
   for (int code = first; code < end; ++code) {
     const GroupParameters p = grid.with_stored(type.decode(static_cast<std::uint32_t>(code)));
-    inverse[count] = inverse_or_zero(p.scale);
+    inverse[count] = finite_or_zero(1.0f / p.scale);
     if (inverse[count] == 0.0f || grid.is_too_large(p.scale)) continue;
     tried[count] = p;
     scales[count++] = p.scale;

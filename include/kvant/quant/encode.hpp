@@ -341,6 +341,7 @@ requires(F::kBits <= 8)
   });
   return out;
 }
+/// The same for all rows.
 [[nodiscard]] inline Matrix<float> dequantize(const QMatrix& q, const Context& context = {}) {
   return dequantize_rows(q, 0, q.rows, context);
 }

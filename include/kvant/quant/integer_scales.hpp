@@ -101,7 +101,7 @@ struct Sums {
     measure(p, g, N);
   }
   void measure(const IntegerScaleProblem& p, std::size_t g, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) inverse[i] = inverse_or_zero(scale[i]);
+    for (std::size_t i = 0; i < count; ++i) inverse[i] = finite_or_zero(1.0f / scale[i]);
     const auto part = [count](auto& all) { return std::span(all).first(count); };
     p.grid.fit(p.elements(g), {part(inverse), part(zero), part(scale), part(xv), part(vv), part(ee), p.weights_of(g)});
   }

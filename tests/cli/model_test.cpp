@@ -63,9 +63,9 @@ TEST(Stories, AreQuantizedAndEvaluatedOnPackedWeights) {
   for (const char* file : {"config.json", "tokenizer.json", "tokenizer_config.json"})
     EXPECT_TRUE(fs::exists(folder / "q" / file)) << file;
   const fs::path ids = stories() / "test_ids.npy";
-  const kvant::io::Json packed = eval(folder / "q", ids, {"--context", "512", "--tokens", "4096"});
+  const kvant::io::Json packed = eval(folder / "q", ids, {"--context", "512", "--tokens", "1024"});
   ASSERT_EQ(run_kvant({"dequantize", folder / "q", "-o", folder / "f"}).exit, 0);
-  const kvant::io::Json dequantized = eval(folder / "f", ids, {"--context", "512", "--tokens", "4096"});
+  const kvant::io::Json dequantized = eval(folder / "f", ids, {"--context", "512", "--tokens", "1024"});
   EXPECT_NEAR(number_at(packed, "nll"), number_at(dequantized, "nll"), 1e-3);
   EXPECT_LT(number_at(packed, "weight_bytes"), 0.4 * number_at(dequantized, "weight_bytes"));
   EXPECT_NEAR(number_at(packed, "bits_per_weight"), number_at(found, "bits_per_weight"), 0.1);
@@ -138,11 +138,12 @@ TEST_F(Tiny, GeneratesTheSameTextFromTheSameSeed) {
     EXPECT_EQ(run.exit, 0) << run.err;
     return run.out;
   };
-  EXPECT_EQ(with({}), with({"--threads", "1"}));
+  const std::string likeliest = with({});
+  EXPECT_EQ(likeliest, with({"--threads", "1"}));
   const std::string drawn = with({"--temperature", "1.5", "--seed", "1"});
   EXPECT_EQ(drawn, with({"--temperature", "1.5", "--seed", "1"}));
   EXPECT_NE(drawn, with({"--temperature", "1.5", "--seed", "2"}));
-  EXPECT_EQ(with({}), with({"--temperature", "1.5", "--top-p", "0"}));
+  EXPECT_EQ(likeliest, with({"--temperature", "1.5", "--top-p", "0"}));
 }
 
 TEST_F(Tiny, RefusesAPromptBeyondItsContext) {

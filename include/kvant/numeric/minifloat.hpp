@@ -57,6 +57,14 @@ struct Minifloat {
 
   [[nodiscard]] static constexpr Code encode(float x, RoundingMode mode = {}) noexcept {
     const bool negative = is_negative(x);
+    const std::uint32_t magnitude_bits = float_bits(x) & 0x7fffffffu;
+    if (mode.rounding == Rounding::nearest_even && magnitude_bits >= kNormalBits &&
+        magnitude_bits <= float_bits(kMax)) {
+      // The usual case. A carry out of the mantissa walks into the exponent.
+      const std::uint32_t odd = (magnitude_bits >> kDropped) & 1u;
+      const std::uint32_t rounded = (magnitude_bits + ((std::uint32_t{1} << kDropped) - 1 + odd) / 2) >> kDropped;
+      return static_cast<Code>((negative ? kSign : 0) | (rounded - (kRebias >> kDropped)));
+    }
     if (is_nan(x)) return nan(negative);
     std::uint64_t fields = std::uint64_t{kMaxCode} + 1;
     if (!is_inf(x)) fields = round_to_fields<MantissaBits, 1 - Bias>(unpack(x), mode);
@@ -85,14 +93,18 @@ struct Minifloat {
     } else if constexpr (S == Specials::fnuz) {
       if (code == kSign) return std::bit_cast<float>(0x7fc00000u);
     }
-    const std::uint32_t exponent = fields >> MantissaBits;
-    const std::uint64_t mantissa = fields & ((std::uint32_t{1} << MantissaBits) - 1);
-    const Unpacked u{sign != 0, exponent == 0 ? mantissa : mantissa | (std::uint64_t{1} << MantissaBits),
-                     static_cast<int>(exponent == 0 ? 1 : exponent) - Bias - MantissaBits};
+    if (fields >> MantissaBits != 0) return std::bit_cast<float>(sign | ((fields << kDropped) + kRebias));
+    const Unpacked u{sign != 0, fields, kMinExponent - MantissaBits};
     return std::bit_cast<float>(sign | static_cast<std::uint32_t>(round_to_fields<23, -126>(u, {})));
   }
 
   static constexpr float kMax = decode(kMaxCode);
+
+ private:
+  static_assert(kMinExponent >= -126 && kMinExponent <= 127, "normal numbers are normal in binary32");
+  static constexpr std::uint32_t kNormalBits = static_cast<std::uint32_t>(kMinExponent + 127) << 23;
+  static constexpr int kDropped = 23 - MantissaBits;  ///< mantissa bits that binary32 has and the format has not
+  static constexpr std::uint32_t kRebias = static_cast<std::uint32_t>(127 - Bias) << 23;
 };
 
 /// The magnitudes of a minifloat with the sign bit left out of use: numbers below zero become 0, NaN the positive NaN,

@@ -226,11 +226,16 @@ inline Words look_up(const std::int32_t* words, std::uint32_t, Words index) noex
 }
 struct Table16 {
   Floats low, high;
-  explicit Table16(const float* p) noexcept : low(load(p)), high(load(p + 8)) {}
+  explicit Table16(const Floats (&v)[2]) noexcept : low(v[0]), high(v[1]) {}
   Floats operator[](Words index) const noexcept {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index),
                             from_bits(shift_left(index, 28)));
   }
+};
+struct Table32 {
+  std::int32_t words[32];
+  explicit Table32(const Words (&v)[4]) noexcept { __builtin_memcpy(words, v, sizeof words); }
+  Words operator[](Words index) const noexcept { return look_up(words, 32, index); }
 };
 inline Words load_bytes(const std::uint8_t* p) noexcept {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));

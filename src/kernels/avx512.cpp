@@ -185,8 +185,13 @@ inline Floats look_up(const float* values, std::uint32_t count, Words index) noe
 }
 struct Table16 {
   Floats values;
-  explicit Table16(const float* p) noexcept : values(load(p)) {}
+  explicit Table16(const Floats (&v)[1]) noexcept : values(v[0]) {}
   Floats operator[](Words index) const noexcept { return _mm512_permutexvar_ps(index, values); }
+};
+struct Table32 {
+  Words low, high;
+  explicit Table32(const Words (&v)[2]) noexcept : low(v[0]), high(v[1]) {}
+  Words operator[](Words index) const noexcept { return _mm512_permutex2var_epi32(low, index, high); }
 };
 inline Words load_bytes(const std::uint8_t* p) noexcept {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

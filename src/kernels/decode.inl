@@ -3,35 +3,46 @@
 
 // ---- decoding -------------------------------------------------------------------------------------------------------
 
+constexpr std::size_t kDecodeAhead = 1024;  // floats; where what is written next is asked for
+
 /// Codes of up to 4 bits: the 16 results of a group, looked up.
 inline void decode_small(const DecodeArgs& g) noexcept {
   float values[16];
   for (std::size_t i = 0; i < 16; ++i) values[i] = g.format->values[i & ((1u << g.format->bits) - 1u)];
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    float results[16];
-    for (std::size_t i = 0; i < 16; i += kLanes)
-      store(results + i, multiply(splat(s.value), subtract(load(values + i), splat(static_cast<float>(s.zero)))));
-    const Table16 table(results);
-    std::size_t i = first;
-    for (; i + kLanes <= first + n; i += kLanes) store(g.out + i, table[load_bytes(g.codes + i)]);
-    if (i < first + n) store(g.out + i, table[load_bytes(g.codes + i, first + n - i)], lanes(0, first + n - i));
-  });
+  Floats levels[kParts];
+  for (std::size_t part = 0; part < kParts; ++part) levels[part] = load(values + part * kLanes);
+  for_each_scale(
+      g.scales, g.n, [&, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
+        Floats results[kParts];
+        for (std::size_t part = 0; part < kParts; ++part)
+          results[part] = multiply(splat(s.value), subtract(levels[part], splat(static_cast<float>(s.zero))));
+        const Table16 table(results);
+        std::size_t i = first;
+        for (; i + kLanes <= first + n; i += kLanes) {
+          prefetch(out + i + kDecodeAhead);
+          store(out + i, table[load_bytes(codes + i)]);
+        }
+        if (i < first + n) store(out + i, table[load_bytes(codes + i, first + n - i)], lanes(0, first + n - i));
+      });
 }
 
 /// Calls value(codes) for each vector of codes, and writes scale * (value - zero).
 template <class Value>
 inline void decode_with(const DecodeArgs& g, Value value) noexcept {
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    const Floats scale = splat(s.value);
-    const Floats zero_point = splat(static_cast<float>(s.zero));
-    std::size_t i = first;
-    for (; i + kLanes <= first + n; i += kLanes)
-      store(g.out + i, multiply(scale, subtract(value(load_bytes(g.codes + i)), zero_point)));
-    if (i < first + n) {
-      const std::size_t count = first + n - i;
-      store(g.out + i, multiply(scale, subtract(value(load_bytes(g.codes + i, count)), zero_point)), lanes(0, count));
-    }
-  });
+  for_each_scale(
+      g.scales, g.n, [=, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
+        const Floats scale = splat(s.value);
+        const Floats zero_point = splat(static_cast<float>(s.zero));
+        std::size_t i = first;
+        for (; i + kLanes <= first + n; i += kLanes) {
+          prefetch(out + i + kDecodeAhead);
+          store(out + i, multiply(scale, subtract(value(load_bytes(codes + i)), zero_point)));
+        }
+        if (i < first + n) {
+          const std::size_t count = first + n - i;
+          store(out + i, multiply(scale, subtract(value(load_bytes(codes + i, count)), zero_point)), lanes(0, count));
+        }
+      });
 }
 
 inline void decode_integer(const DecodeArgs& g) noexcept {

@@ -40,7 +40,7 @@ struct ScaleBatch {
 
 /// Calls body(first group, their number, ScaleBatch) for up to 16 groups at a time.
 template <class Body>
-inline void for_each_batch(const GroupScales& s, std::size_t n, Body body) noexcept {
+inline void for_each_batch(GroupScales s, std::size_t n, Body body) noexcept {
   const std::size_t groups = n != 0 ? ceil_div(n, s.group) : 0;
   for (std::size_t g = 0; g < groups; g += 16) {
     const std::size_t count = groups - g < 16 ? groups - g : 16;
@@ -50,7 +50,7 @@ inline void for_each_batch(const GroupScales& s, std::size_t n, Body body) noexc
 
 /// Calls body(first element, their number, GroupScale) for each group.
 template <class Body>
-inline void for_each_scale(const GroupScales& s, std::size_t n, Body body) noexcept {
+inline void for_each_scale(GroupScales s, std::size_t n, Body body) noexcept {
   for_each_batch(s, n, [&](std::size_t g, std::size_t count, const ScaleBatch& batch) {
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t first = (g + i) * s.group;
@@ -283,7 +283,7 @@ inline void encode_piece(const Piece& piece, const Encoder& encoder) noexcept {
 
 /// In pieces of a group, or of several.
 template <class Encoder>
-inline void encode_in_pieces(const EncodeArgs& g, const Encoder& encoder) noexcept {
+inline void encode_in_pieces(EncodeArgs g, const Encoder& encoder) noexcept {
   if (g.n == 0) return;
   const std::size_t group = g.scales.group < g.n ? g.scales.group : g.n;
   const std::size_t at_once = group < Piece::kMost ? Piece::kMost / group : 1;
@@ -297,7 +297,7 @@ inline void encode_in_pieces(const EncodeArgs& g, const Encoder& encoder) noexce
 inline void encode_integer(const EncodeArgs& g) noexcept { encode_in_pieces(g, IntegerEncoder(g)); }
 
 struct MinifloatEncoder {
-  const EncodeArgs& g;
+  EncodeArgs g;
   MinifloatFormat format;
   explicit MinifloatEncoder(const EncodeArgs& args) noexcept : g(args), format(*args.format) {}
 
@@ -315,12 +315,13 @@ struct MinifloatEncoder {
       store_codes(g.codes + i, format.with_sign(code, signs), count);
     });
     if (any(greater(most, splat_word(0x7f800000)))) [[unlikely]]
-      encode_with_nan(first, n, s);
+      encode_with_nan(g, first, n, s);
   }
   /// NaN has no sign as a quotient. A call leaves no vector in its register, so what is called is to look rare: else
-  /// GCC keeps the constants of the loops above and below in memory.
-  [[gnu::cold, gnu::noinline]] void encode_with_nan(std::size_t first, std::size_t n,
-                                                    const GroupScale& s) const noexcept {
+  /// GCC keeps the constants of the loops above and below in memory. It gets copies, so that nobody else can change
+  /// what those loops read.
+  [[gnu::cold, gnu::noinline]] static void encode_with_nan(EncodeArgs g, std::size_t first, std::size_t n,
+                                                           GroupScale s) noexcept {
     for (std::size_t i = first; i < first + n; ++i) {
       const float ratio = s.value == 0.0f ? 0.0f : g.x[i] / s.value;
       g.codes[i] = g.format->encode(ratio == ratio ? ratio : __builtin_nanf(""));
@@ -368,25 +369,26 @@ struct MinifloatEncoder {
 inline void encode_minifloat(const EncodeArgs& g) noexcept { encode_in_pieces(g, MinifloatEncoder(g)); }
 
 /// Quotients are cut at +-most.
-template <class Quotient>
-inline void encode_levels(const EncodeArgs& g, const CodebookFormat& format, std::size_t first, std::size_t n,
+template <class Quotient, class Format>
+inline void encode_levels(const EncodeArgs& g, const Format& format, std::size_t first, std::size_t n,
                           const GroupScale& s, float most) noexcept {
   const Floats zero_point = splat(static_cast<float>(s.zero));
   const Quotient quotient(s, most);
   std::uint8_t* const codes = g.codes;
   for_each_vector_asking(g.x, first, n, g.x + g.n + g.n / 2, [&, codes](Floats x, std::size_t i, std::size_t count) {
     const Floats known = from_bits(keep(ordered(x), to_bits(x)));  // NaN is the zero point
-    store_codes(codes + i, format.code(add(quotient(known), zero_point)), count);
+    store_codes(codes + i, format.levels->code_at(format.place(add(quotient(known), zero_point))), count);
   });
 }
 
 inline void encode_codebook(const EncodeArgs& g) noexcept {
-  const CodebookFormat format(*g.format);
   const bool near = g.format->max <= 0x1p19f;  // every sum of 2^20 and a zero point is beyond the levels
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
-    if (s.ordinary && near)
-      encode_levels<CorrectedQuotient>(g, format, first, n, s, 0x1p20f);
-    else
-      encode_levels<DividedQuotient>(g, format, first, n, s, near ? 0x1p20f : __builtin_inff());
+  with_codebook(*g.format, [&](const auto& format) {
+    for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
+      if (s.ordinary && near)
+        encode_levels<CorrectedQuotient>(g, format, first, n, s, 0x1p20f);
+      else
+        encode_levels<DividedQuotient>(g, format, first, n, s, near ? 0x1p20f : __builtin_inff());
+    });
   });
 }

@@ -20,11 +20,13 @@ inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
 
 struct IntegerFormat {
   Floats low, high;
-  float step;  // the value of one
+  float steps;  // in one
+  float step;   // the value of one step
   explicit IntegerFormat(const FormatArgs& f) noexcept
       : low(splat(static_cast<float>(f.low))),
         high(splat(static_cast<float>(f.high))),
-        step(1.0f / static_cast<float>(1 << f.fraction_bits)) {}
+        steps(static_cast<float>(1 << f.fraction_bits)),
+        step(1.0f / steps) {}
 
   /// Clamping to integers before rounding gives what clamping after it gives.
   struct Trial {
@@ -62,6 +64,7 @@ struct MinifloatFormat {
   explicit MinifloatFormat(const FormatArgs& f) noexcept
       : MinifloatFormat(f.mantissa_bits, f.min_exponent, f.max, f.bits, f.encode(-0.0f) != 0) {}
 
+  static constexpr float steps = 1.0f;
   static constexpr float step = 1.0f;
   struct Trial {};
   Trial trial(const FitArgs&, std::size_t) const noexcept { return {}; }
@@ -88,82 +91,132 @@ struct MinifloatFormat {
   }
 };
 
-/// Up to 32 bins, none of which holds more than one threshold: then one look-up and one comparison find the level.
-struct Bins {
-  Floats scale, shift;
-  bool usable = false;
-  float threshold[32];
-  std::int32_t base[32];
+/// The bin of x of 32. It does not fall where x grows.
+inline Words bin_of(Floats x, Floats scale, Floats shift) noexcept {
+  return to_words(smaller(larger(fma(x, scale, shift), zero()), splat(31.0f)));
+}
 
-  /// The bin of x. It does not fall where x grows.
-  Words bin(Floats x) const noexcept { return to_words(smaller(larger(fma(x, scale, shift), zero()), splat(31.0f))); }
-  void fill(const FormatArgs& f) noexcept {
-    if (f.threshold_count < 2 || f.threshold_count > 16) return;
-    float t[16];
-    for (std::uint32_t i = 0; i < 16; ++i) {
-      const std::int32_t key = f.thresholds[i < f.threshold_count ? i : f.threshold_count - 1];
-      const std::int32_t bits = key < 0 ? INT32_MIN - key : key;
-      __builtin_memcpy(&t[i], &bits, sizeof bits);
+/// A codebook of 3 to 16 levels cut into 32 bins, none of which holds more than one threshold: then one look-up and one
+/// comparison find the level.
+struct Bins {
+  bool usable = false;
+  Floats scale, shift;
+  Words base[32 / kLanes];       // how many thresholds earlier bins hold
+  Words threshold[32 / kLanes];  // the first one that no earlier bin holds, as bits; Inf where there is none
+
+  explicit Bins(const FormatArgs& f) noexcept {
+    constexpr std::uint8_t kNumbers[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                           16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    if (f.threshold_count < 2 || f.threshold_count > 15) return;
+    const auto threshold_bits = [&](std::uint32_t i) {
+      const std::int32_t key = f.thresholds[i];
+      return splat_word(key < 0 ? INT32_MIN - key : key);
+    };
+    const Floats first = from_bits(threshold_bits(0));
+    const Floats last = from_bits(threshold_bits(f.threshold_count - 1));
+    scale = divide(splat(31.0f), subtract(last, first));
+    shift = subtract(zero(), multiply(first, scale));
+    for (std::size_t part = 0; part < 32 / kLanes; ++part) {
+      base[part] = splat_word(0);
+      threshold[part] = splat_word(0x7f800000);
     }
-    const float width = 31.0f / (t[f.threshold_count - 1] - t[0]);
-    scale = splat(width);
-    shift = splat(-(t[0] * width));
-    std::int32_t bin_of[16];
-    for (std::size_t i = 0; i < 16; i += kLanes) {
-      const Words b = bin(load(t + i));
-      __builtin_memcpy(bin_of + i, &b, sizeof b);
-    }
-    for (std::uint32_t i = 1; i < f.threshold_count; ++i)
-      if (bin_of[i] <= bin_of[i - 1]) return;
-    std::uint32_t next = 0;
-    for (std::int32_t b = 0; b < 32; ++b) {
-      base[b] = static_cast<std::int32_t>(next);
-      threshold[b] = __builtin_inff();
-      if (next < f.threshold_count && bin_of[next] == b) threshold[b] = t[next++];
+    Words next = splat_word(32);  // the bin of the next larger threshold
+    for (std::uint32_t i = f.threshold_count; i-- > 0;) {
+      const Words bits = threshold_bits(i);
+      const Words own = bin_of(from_bits(bits), scale, shift);
+      if (!any(greater(next, own))) return;
+      next = own;
+      for (std::size_t part = 0; part < 32 / kLanes; ++part) {
+        const Lanes behind = greater(load_bytes(kNumbers + part * kLanes), own);
+        base[part] = count_up(base[part], behind);
+        threshold[part] = select(behind, threshold[part], bits);
+      }
     }
     usable = true;
   }
 };
 
-struct CodebookFormat {
-  const FormatArgs* format;
-  std::uint32_t count;  // of levels
-  Bins bins;
-  const float* levels;  // in their order
-  // Where codes are not the indices, by index:
-  float level[256];
-  std::int32_t code_word[256];
-  explicit CodebookFormat(const FormatArgs& f) noexcept
-      : format(&f), count(f.threshold_count + 1), levels(f.codes != nullptr ? level : f.values) {
-    bins.fill(f);
-    for (std::uint32_t i = 0; f.codes != nullptr && i < count; ++i) {
-      code_word[i] = f.codes[i];
-      level[i] = f.values[f.codes[i]];
+/// The levels of a codebook in their order, and their codes.
+struct Levels {
+  std::uint32_t count;
+  bool has_codes;  // other than places in that order
+  const float* values;
+  float value[256];
+  std::int32_t code[256];
+  explicit Levels(const FormatArgs& f) noexcept
+      : count(f.threshold_count + 1), has_codes(f.codes != nullptr), values(has_codes ? value : f.values) {
+    for (std::uint32_t i = 0; has_codes && i < count; ++i) {
+      code[i] = f.codes[i];
+      value[i] = f.values[f.codes[i]];
     }
   }
+  Words code_at(Words place) const noexcept { return has_codes ? look_up(code, count, place) : place; }
+};
 
+/// A codebook that bins cut, with its tables where a look-up is fastest.
+struct BinnedFormat {
+  Floats scale, shift;
+  Table32 base, threshold;
+  Table16 table;
+  const Levels* levels;
+  BinnedFormat(const Bins& b, const Levels& l) noexcept
+      : scale(b.scale), shift(b.shift), base(b.base), threshold(b.threshold), table(table_of(l)), levels(&l) {}
+
+  static constexpr float steps = 1.0f;
   static constexpr float step = 1.0f;
   struct Trial {
     Floats zero;
   };
   Trial trial(const FitArgs& g, std::size_t t) const noexcept { return {splat(g.zero[t])}; }
   /// The place of the level nearest to x, which is a number.
-  Words index(Floats x) const noexcept {
-    if (bins.usable) {
-      const Words b = bins.bin(x);
-      return count_up(look_up(bins.base, 32, b), is_above(x, look_up(bins.threshold, 32, b)));
-    }
-    const Words magnitude = absolute_bits(x);
-    const Words key = select(greater(splat_word(0), to_bits(x)), subtract(splat_word(0), magnitude), magnitude);
-    Words place = splat_word(0);
-    for (std::uint32_t i = 0; i < format->threshold_count; ++i)
-      place = count_up(place, greater(key, splat_word(format->thresholds[i])));
-    return place;
-  }
-  Words code(Floats x) const noexcept {
-    return format->codes != nullptr ? look_up(code_word, count, index(x)) : index(x);
+  Words place(Floats x) const noexcept {
+    const Words bin = bin_of(x, scale, shift);
+    return count_up(base[bin], is_above(x, from_bits(threshold[bin])));
   }
   Floats value(Floats ratio, const Trial& t) const noexcept {
-    return subtract(look_up(levels, count, index(add(ratio, t.zero))), t.zero);
+    return subtract(table[place(add(ratio, t.zero))], t.zero);
+  }
+
+ private:
+  static Table16 table_of(const Levels& l) noexcept {
+    Floats parts[kParts];
+    for (std::size_t first = 0; first < 16; first += kLanes)
+      parts[first / kLanes] = load(l.values + first, lanes(0, l.count > first ? l.count - first : 0));
+    return Table16(parts);
   }
 };
+
+/// Any other codebook.
+struct CodebookFormat {
+  const FormatArgs* format;
+  const Levels* levels;
+  CodebookFormat(const FormatArgs& f, const Levels& l) noexcept : format(&f), levels(&l) {}
+
+  static constexpr float steps = 1.0f;
+  static constexpr float step = 1.0f;
+  using Trial = BinnedFormat::Trial;
+  Trial trial(const FitArgs& g, std::size_t t) const noexcept { return {splat(g.zero[t])}; }
+  /// The place of the level nearest to x, which is a number.
+  Words place(Floats x) const noexcept {
+    const Words magnitude = absolute_bits(x);
+    const Words key = select(greater(splat_word(0), to_bits(x)), subtract(splat_word(0), magnitude), magnitude);
+    Words below = splat_word(0);
+    for (std::uint32_t i = 0; i < format->threshold_count; ++i)
+      below = count_up(below, greater(key, splat_word(format->thresholds[i])));
+    return below;
+  }
+  Floats value(Floats ratio, const Trial& t) const noexcept {
+    return subtract(look_up(levels->values, levels->count, place(add(ratio, t.zero))), t.zero);
+  }
+};
+
+/// Calls body with a codebook as it is fastest.
+template <class Body>
+inline void with_codebook(const FormatArgs& f, Body body) noexcept {
+  const Levels levels(f);
+  const Bins bins(f);
+  if (bins.usable)
+    body(BinnedFormat(bins, levels));
+  else
+    body(CodebookFormat(f, levels));
+}

@@ -96,8 +96,9 @@ inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
 /// 16 numbers, looked up by the low four bits of each word.
 struct Table16 {
   uint8x16x4_t bytes;
-  explicit Table16(const float* p) noexcept {
-    for (std::size_t i = 0; i < 4; ++i) bytes.val[i] = vreinterpretq_u8_f32(vld1q_f32(p + 4 * i));
+  explicit Table16(const float* p) noexcept : Table16({load(p), load(p + 4), load(p + 8), load(p + 12)}) {}
+  explicit Table16(const Floats (&v)[4]) noexcept {
+    for (std::size_t i = 0; i < 4; ++i) bytes.val[i] = vreinterpretq_u8_f32(v[i]);
   }
   Floats operator[](Words index) const noexcept {
     const uint32x4_t low = vandq_u32(vreinterpretq_u32_s32(index), vdupq_n_u32(15));
@@ -187,6 +188,11 @@ inline Floats look_up(const float* values, std::uint32_t, Words index) noexcept 
   const float found[kLanes] = {values[index[0]], values[index[1]], values[index[2]], values[index[3]]};
   return vld1q_f32(found);
 }
+struct Table32 {
+  std::int32_t words[32];
+  explicit Table32(const Words (&v)[8]) noexcept { __builtin_memcpy(words, v, sizeof words); }
+  Words operator[](Words index) const noexcept { return look_up(words, 32, index); }
+};
 inline Words load_bytes(const std::uint8_t* p) noexcept { return load_u8(p); }
 inline Words load_bytes(const std::uint8_t* p, std::size_t count) noexcept {
   std::uint8_t bytes[kLanes] = {};

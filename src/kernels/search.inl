@@ -9,7 +9,7 @@ inline void fit_trials(const FitArgs& g, const Format& format, std::size_t first
   typename Format::Trial trial[kTrials];
   Floats xv[kTrials][kParts], vv[kTrials][kParts], ee[kTrials][kParts];
   for (std::size_t t = 0; t < kTrials; ++t) {
-    inverse[t] = splat(g.inverse[first + t] / format.step);
+    inverse[t] = splat(g.inverse[first + t] * format.steps);
     minus_scale[t] = splat(kErrors ? -(g.scales[first + t] * format.step) : 0.0f);
     trial[t] = format.trial(g, first + t);
     for (std::size_t part = 0; part < kParts; ++part) xv[t][part] = vv[t][part] = ee[t][part] = zero();
@@ -68,7 +68,11 @@ inline void fit_with(const FitArgs& g, const Format& format) noexcept {
     for (; t + kTrialsAtOnce <= count; t += kTrialsAtOnce)
       fit_trials<kTrialsAtOnce, kErrors, kWeights>(g, format, first + t, xv + t, vv + t, ee + t);
     for (; t < count; ++t) fit_trials<1, kErrors, kWeights>(g, format, first + t, xv + t, vv + t, ee + t);
-    for (; t < kLanes; ++t) xv[t] = vv[t] = ee[t] = zero();
+    for (; t < kLanes; ++t) {  // lanes that are not stored; zeros would be set by a slow `rep stos`
+      xv[t] = xv[0];
+      vv[t] = vv[0];
+      if constexpr (kErrors) ee[t] = ee[0];
+    }
     const Lanes which = lanes(0, count);
     store(g.xv + first, multiply(sum_of_each(xv), splat(format.step)), which);
     store(g.vv + first, multiply(sum_of_each(vv), splat(format.step * format.step)), which);
@@ -77,10 +81,17 @@ inline void fit_with(const FitArgs& g, const Format& format) noexcept {
 }
 
 template <class Format>
-inline void fit(const FitArgs& g) noexcept {
-  const Format format(*g.format);
+inline void fit_as(const FitArgs& g, const Format& format) noexcept {
   if (g.scales != nullptr)
     g.weights != nullptr ? fit_with<true, true>(g, format) : fit_with<true, false>(g, format);
   else
     g.weights != nullptr ? fit_with<false, true>(g, format) : fit_with<false, false>(g, format);
+}
+
+template <class Format>
+inline void fit(const FitArgs& g) noexcept {
+  fit_as(g, Format(*g.format));
+}
+inline void fit_codebook(const FitArgs& g) noexcept {
+  with_codebook(*g.format, [&](const auto& format) { fit_as(g, format); });
 }

@@ -37,5 +37,5 @@ inline void fill(Kernels& table) noexcept {
   table.widen_bf16 = &widen_bf16;
   table.fit_integer = &fit<IntegerFormat>;
   table.fit_minifloat = &fit<MinifloatFormat>;
-  table.fit_codebook = &fit<CodebookFormat>;
+  table.fit_codebook = &fit_codebook;
 }

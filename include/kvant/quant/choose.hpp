@@ -102,10 +102,11 @@ inline Measured measure(const Grid& grid, std::span<const float> x, std::span<co
 inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, std::span<const float> weights,
                                   GroupParameters plain) noexcept {
   constexpr std::size_t kFactors = kSearchFactors.size();
-  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{}, refit{}, gain{};
+  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{}, refit{};
+  std::array<std::uint32_t, kFactors> gain{};
   const float unit = 1.0f / plain.scale;
   GroupParameters best{};
-  float most = 0.0f;
+  std::uint32_t most = 0;
   const auto run = [&](float sign, std::int32_t zero_point) {
     zero.fill(static_cast<float>(zero_point));
     for (std::size_t t = 0; t < kFactors; ++t) inverse[t] = finite_or_zero(sign * unit * kSearchFactors[t]);
@@ -114,13 +115,16 @@ inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, st
     for (std::size_t t = 0; t < kFactors; ++t) {
       refit[t] = xv[t] / vv[t];
       const float energy = refit[t] * xv[t];
-      gain[t] = is_finite(energy) && (refit[t] > 0.0f) == up ? energy : 0.0f;
+      gain[t] = is_finite(energy) && (refit[t] > 0.0f) == up ? float_bits(energy) : 0;
     }
+    // Numbers that are not negative compare as their bits do. Of equal gains the first has the largest key.
+    std::uint64_t largest = 0;
     for (std::size_t t = 0; t < kFactors; ++t)
-      if (gain[t] > most) {
-        most = gain[t];
-        best = {refit[t], zero_point, false, refit[t]};
-      }
+      largest = std::max(largest, std::uint64_t{gain[t]} << 32 | (kFactors - 1 - t));
+    if (largest >> 32 <= most) return;
+    most = static_cast<std::uint32_t>(largest >> 32);
+    const float scale = refit[kFactors - 1 - (largest & 0xffffffffu)];
+    best = {scale, zero_point, false, scale};
   };
   run(1.0f, plain.zero);
   if (grid.symmetry() == Symmetry::full) run(-1.0f, 0);
@@ -147,21 +151,22 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
   const auto last = static_cast<int>(type.encode(type.max));
   const int first = std::max(center - (power ? 1 : 8), power ? 0 : 1);
   const int end = std::min(center + (power ? 3 : 9), last + 1);
-  std::array<GroupParameters, kMost> tried{};
+  std::array<std::uint32_t, kMost> codes{};
   std::array<float, kMost> inverse{}, zero{}, scales{}, xv{}, vv{}, ee{};
   std::size_t count = 0;
   for (int code = first; code < end; ++code) {
-    const GroupParameters p = grid.with_stored(type.decode(static_cast<std::uint32_t>(code)));
-    inverse[count] = finite_or_zero(1.0f / p.scale);
-    if (inverse[count] == 0.0f || grid.is_too_large(p.scale)) continue;
-    tried[count] = p;
-    scales[count++] = p.scale;
+    codes[count] = static_cast<std::uint32_t>(code);
+    scales[count] = grid.scale_of_code(codes[count]);
+    inverse[count] = finite_or_zero(1.0f / scales[count]);
+    if (inverse[count] != 0.0f && !grid.is_too_large(scales[count])) ++count;
   }
   if (count == 0) return plain;
   const auto part = [count](auto& all) { return std::span(all).first(count); };
   grid.fit(x, {part(inverse), part(zero), part(scales), part(xv), part(vv), part(ee), weights});
-  const std::size_t best = static_cast<std::size_t>(std::min_element(ee.begin(), ee.begin() + count) - ee.begin());
-  return ee[best] < plain_error ? tried[best] : plain;
+  std::uint64_t least = UINT64_MAX;  // errors are not negative either
+  for (std::size_t t = 0; t < count; ++t) least = std::min(least, std::uint64_t{float_bits(ee[t])} << 32 | t);
+  const std::size_t best = least & 0xffffffffu;
+  return ee[best] < plain_error ? grid.with_stored(type.decode(codes[best])) : plain;
 }
 
 }  // namespace detail

@@ -71,6 +71,7 @@ class Grid {
     const bool integer = format_->kind == FormatKind::integer && !codebook;
     encode_ = integer ? table.encode_integer : codebook ? table.encode_codebook : table.encode_minifloat;
     fit_ = integer ? table.fit_integer : codebook ? table.fit_codebook : table.fit_minifloat;
+    tabulate_scales();
   }
 
   /// The same grid under a matrix-wide scale: an element's scale is stored * super, or stored / super where that is
@@ -79,6 +80,7 @@ class Grid {
     Grid grid = *this;
     grid.super_ = super;
     grid.reciprocal_ = reciprocal;
+    grid.tabulate_scales();
     return grid;
   }
 
@@ -124,6 +126,9 @@ class Grid {
     const float scale = super_ == 1.0f ? stored : reciprocal_ ? divide(stored, super_) : stored * super_;
     return {scale, zero, false, stored};
   }
+
+  /// The scale that a code of the scales' format stands for. Contract: that format has at most 8 bits.
+  [[nodiscard]] float scale_of_code(std::uint32_t code) const noexcept { return scale_of_code_[code]; }
 
   /// Scales stored as E8M0: the plain one for a block whose largest magnitude is `amax`.
   [[nodiscard]] GroupParameters power_scale(float amax, PowerRule rule) const noexcept {
@@ -213,6 +218,11 @@ class Grid {
   }
 
  private:
+  void tabulate_scales() noexcept {
+    for (std::uint32_t code = 0; scale_->bits <= 8 && code < (1u << scale_->bits); ++code)
+      scale_of_code_[code] = with_stored(scale_->decode(code)).scale;
+  }
+
   const FormatInfo* format_;
   const FormatInfo* scale_;
   Scheme scheme_;
@@ -222,6 +232,7 @@ class Grid {
   void (*encode_)(const kernels::EncodeArgs&) noexcept = nullptr;
   void (*fit_)(const kernels::FitArgs&) noexcept = nullptr;
   std::array<float, 256> values_{};
+  std::array<float, 256> scale_of_code_{};
   float largest_scale_ = 0.0f;
 };
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -45,10 +46,10 @@ inline constexpr auto kGroupFactors = geometric<24>(0.55f, 1.0475f);
 inline constexpr auto kSuperFactors = geometric<24>(0.55f, 1.0503f);
 constexpr std::size_t kMaxZeros = 4;
 
-/// A group's error for each scale of the grid about `best`, and each zero point.
+/// A group's errors: of each scale of the grid about `best`, at each zero point.
 struct ErrorTable {
   float best = 0.0f;  ///< the group's own scale; 0 where all of it is zero
-  std::array<std::array<float, kGroupFactors.size()>, kMaxZeros> error{};
+  std::array<std::array<float, kMaxZeros>, kGroupFactors.size()> error{};
 
   /// A place between two points of the grid: `part` of the way to `next` from the one before.
   struct Place {
@@ -64,11 +65,16 @@ struct ErrorTable {
     const float t = (x - kGroupFactors[i - 1]) / (kGroupFactors[i] - kGroupFactors[i - 1]);
     return {i, t < 1.0f ? t : 1.0f};
   }
-  /// The error there, which is linear between the grid's points.
-  [[nodiscard]] float at(Place p, std::size_t zero) const noexcept {
-    const auto& row = error[zero];
-    if (p.part == 0.0f) return row[p.next - 1];
-    return std::fma(p.part, row[p.next] - row[p.next - 1], row[p.next - 1]);
+  /// The errors there, which are linear between the grid's points. A product of floats is exact in double, so there is
+  /// no need of a std::fma, which is a call where a consumer compiles for machines without one.
+  [[nodiscard]] std::array<float, kMaxZeros> at(Place p) const noexcept {
+    const auto& before = error[p.next - 1];
+    const auto& after = error[p.next];
+    std::array<float, kMaxZeros> e{};
+    for (std::size_t z = 0; z < kMaxZeros; ++z)
+      e[z] = static_cast<float>(static_cast<double>(p.part) * static_cast<double>(after[z] - before[z]) +
+                                static_cast<double>(before[z]));
+    return e;
   }
 };
 
@@ -137,7 +143,7 @@ inline ErrorTable error_table(const IntegerScaleProblem& p, std::size_t g) {
   for (std::size_t i = 0; i < kGroupFactors.size(); ++i) sums.scale[i] = table.best * kGroupFactors[i];
   for (std::int32_t z = 0; z < p.rule.zero_count; ++z) {
     sums.measure(p, g, p.rule.first_zero + z);
-    table.error[static_cast<std::size_t>(z)] = sums.ee;
+    for (std::size_t i = 0; i < kGroupFactors.size(); ++i) table.error[i][static_cast<std::size_t>(z)] = sums.ee[i];
   }
   return table;
 }
@@ -167,21 +173,20 @@ inline ScaleRange scale_range(const IntegerScaleRule& rule, float super, float b
 /// The best pair by the table. A group of zeros takes the first zero point, which is the value of a code in each
 /// format.
 inline IntegerChoice look_up_choice(const IntegerScaleRule& rule, const ErrorTable& table, float super) noexcept {
-  IntegerChoice best{};
-  if (table.best == 0.0f) return best;
-  bool found = false;
+  if (table.best == 0.0f) return {};
   const ScaleRange range = scale_range(rule, super, table.best);
   ErrorTable::Place place;
+  std::uint64_t least = UINT64_MAX;  // an error's bits, which compare as it does, and where it is: the first of equals
   for (std::int32_t s = range.first; s <= range.last; ++s) {
     place = table.place(super * static_cast<float>(s), place);
-    for (std::int32_t z = 0; z < rule.zero_count; ++z) {
-      const float error = table.at(place, static_cast<std::size_t>(z));
-      if (found && !(error < best.error)) continue;
-      best = {s, z, error};
-      found = true;
-    }
+    const std::array<float, kMaxZeros> errors = table.at(place);
+    for (std::int32_t z = 0; z < rule.zero_count; ++z)
+      least = std::min(least, std::uint64_t{float_bits(errors[static_cast<std::size_t>(z)])} << 32 |
+                                  static_cast<std::uint32_t>(s) * kMaxZeros | static_cast<std::uint32_t>(z));
   }
-  return best;
+  const auto at = static_cast<std::int32_t>(least & 0xffffffffu);
+  constexpr auto kZeros = static_cast<std::int32_t>(kMaxZeros);
+  return {at / kZeros, at % kZeros, std::bit_cast<float>(static_cast<std::uint32_t>(least >> 32))};
 }
 
 /// A super-scale with the groups' choices, and what they sum up to.

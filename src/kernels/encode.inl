@@ -283,7 +283,7 @@ inline void encode_piece(const Piece& piece, const Encoder& encoder) noexcept {
 
 /// In pieces of a group, or of several.
 template <class Encoder>
-inline void encode_in_pieces(EncodeArgs g, const Encoder& encoder) noexcept {
+inline void encode_in_pieces(const EncodeArgs& g, const Encoder& encoder) noexcept {
   if (g.n == 0) return;
   const std::size_t group = g.scales.group < g.n ? g.scales.group : g.n;
   const std::size_t at_once = group < Piece::kMost ? Piece::kMost / group : 1;

@@ -5,6 +5,18 @@
 
 constexpr std::size_t kDecodeAhead = 1024;  // floats; where what is written next is asked for
 
+/// Calls value(codes) for each vector of some codes, and writes what it gives.
+template <class Value>
+[[gnu::always_inline]] inline void decode_group(const std::uint8_t* codes, float* out, std::size_t first, std::size_t n,
+                                                Value value) noexcept {
+  std::size_t i = first;
+  for (; i + kLanes <= first + n; i += kLanes) {
+    prefetch(out + i + kDecodeAhead);
+    store(out + i, value(load_bytes(codes + i)));
+  }
+  if (i < first + n) store(out + i, value(load_bytes(codes + i, first + n - i)), lanes(0, first + n - i));
+}
+
 /// Codes of up to 4 bits: the 16 results of a group, looked up.
 inline void decode_small(const DecodeArgs& g) noexcept {
   float values[16];
@@ -17,32 +29,20 @@ inline void decode_small(const DecodeArgs& g) noexcept {
         for (std::size_t part = 0; part < kParts; ++part)
           results[part] = multiply(splat(s.value), subtract(levels[part], splat(static_cast<float>(s.zero))));
         const Table16 table(results);
-        std::size_t i = first;
-        for (; i + kLanes <= first + n; i += kLanes) {
-          prefetch(out + i + kDecodeAhead);
-          store(out + i, table[load_bytes(codes + i)]);
-        }
-        if (i < first + n) store(out + i, table[load_bytes(codes + i, first + n - i)], lanes(0, first + n - i));
+        decode_group(codes, out, first, n, [&](Words code) { return table[code]; });
       });
 }
 
-/// Calls value(codes) for each vector of codes, and writes scale * (value - zero).
+/// Any codes: scale * (value(codes) - zero).
 template <class Value>
 inline void decode_with(const DecodeArgs& g, Value value) noexcept {
-  for_each_scale(
-      g.scales, g.n, [=, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
-        const Floats scale = splat(s.value);
-        const Floats zero_point = splat(static_cast<float>(s.zero));
-        std::size_t i = first;
-        for (; i + kLanes <= first + n; i += kLanes) {
-          prefetch(out + i + kDecodeAhead);
-          store(out + i, multiply(scale, subtract(value(load_bytes(codes + i)), zero_point)));
-        }
-        if (i < first + n) {
-          const std::size_t count = first + n - i;
-          store(out + i, multiply(scale, subtract(value(load_bytes(codes + i, count)), zero_point)), lanes(0, count));
-        }
-      });
+  for_each_scale(g.scales, g.n,
+                 [=, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
+                   const Floats scale = splat(s.value);
+                   const Floats zero_point = splat(static_cast<float>(s.zero));
+                   decode_group(codes, out, first, n,
+                                [&](Words code) { return multiply(scale, subtract(value(code), zero_point)); });
+                 });
 }
 
 inline void decode_integer(const DecodeArgs& g) noexcept {

@@ -20,13 +20,11 @@ inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
 
 struct IntegerFormat {
   Floats low, high;
-  float steps;  // in one
-  float step;   // the value of one step
+  float step;  // the value of one
   explicit IntegerFormat(const FormatArgs& f) noexcept
       : low(splat(static_cast<float>(f.low))),
         high(splat(static_cast<float>(f.high))),
-        steps(static_cast<float>(1 << f.fraction_bits)),
-        step(1.0f / steps) {}
+        step(1.0f / static_cast<float>(1 << f.fraction_bits)) {}
 
   /// Clamping to integers before rounding gives what clamping after it gives.
   struct Trial {
@@ -64,7 +62,6 @@ struct MinifloatFormat {
   explicit MinifloatFormat(const FormatArgs& f) noexcept
       : MinifloatFormat(f.mantissa_bits, f.min_exponent, f.max, f.bits, f.encode(-0.0f) != 0) {}
 
-  static constexpr float steps = 1.0f;
   static constexpr float step = 1.0f;
   struct Trial {};
   Trial trial(const FitArgs&, std::size_t) const noexcept { return {}; }
@@ -153,8 +150,17 @@ struct Levels {
   Words code_at(Words place) const noexcept { return has_codes ? look_up(code, count, place) : place; }
 };
 
+/// What a trial of a codebook is.
+struct LevelTrials {
+  static constexpr float step = 1.0f;
+  struct Trial {
+    Floats zero;
+  };
+  Trial trial(const FitArgs& g, std::size_t t) const noexcept { return {splat(g.zero[t])}; }
+};
+
 /// A codebook that bins cut, with its tables where a look-up is fastest.
-struct BinnedFormat {
+struct BinnedFormat : LevelTrials {
   Floats scale, shift;
   Table32 base, threshold;
   Table16 table;
@@ -162,12 +168,6 @@ struct BinnedFormat {
   BinnedFormat(const Bins& b, const Levels& l) noexcept
       : scale(b.scale), shift(b.shift), base(b.base), threshold(b.threshold), table(table_of(l)), levels(&l) {}
 
-  static constexpr float steps = 1.0f;
-  static constexpr float step = 1.0f;
-  struct Trial {
-    Floats zero;
-  };
-  Trial trial(const FitArgs& g, std::size_t t) const noexcept { return {splat(g.zero[t])}; }
   /// The place of the level nearest to x, which is a number.
   Words place(Floats x) const noexcept {
     const Words bin = bin_of(x, scale, shift);
@@ -187,15 +187,11 @@ struct BinnedFormat {
 };
 
 /// Any other codebook.
-struct CodebookFormat {
+struct CodebookFormat : LevelTrials {
   const FormatArgs* format;
   const Levels* levels;
   CodebookFormat(const FormatArgs& f, const Levels& l) noexcept : format(&f), levels(&l) {}
 
-  static constexpr float steps = 1.0f;
-  static constexpr float step = 1.0f;
-  using Trial = BinnedFormat::Trial;
-  Trial trial(const FitArgs& g, std::size_t t) const noexcept { return {splat(g.zero[t])}; }
   /// The place of the level nearest to x, which is a number.
   Words place(Floats x) const noexcept {
     const Words magnitude = absolute_bits(x);

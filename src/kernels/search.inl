@@ -5,11 +5,12 @@
 template <std::size_t kTrials, bool kErrors, bool kWeights, class Format>
 inline void fit_trials(const FitArgs& g, const Format& format, std::size_t first, Floats* xv_out, Floats* vv_out,
                        Floats* ee_out) noexcept {
+  const float steps = 1.0f / format.step;  // of a power of two, exact
   Floats inverse[kTrials], minus_scale[kTrials];
   typename Format::Trial trial[kTrials];
   Floats xv[kTrials][kParts], vv[kTrials][kParts], ee[kTrials][kParts];
   for (std::size_t t = 0; t < kTrials; ++t) {
-    inverse[t] = splat(g.inverse[first + t] * format.steps);
+    inverse[t] = splat(g.inverse[first + t] * steps);
     minus_scale[t] = splat(kErrors ? -(g.scales[first + t] * format.step) : 0.0f);
     trial[t] = format.trial(g, first + t);
     for (std::size_t part = 0; part < kParts; ++part) xv[t][part] = vv[t][part] = ee[t][part] = zero();

@@ -10,6 +10,7 @@
 #include "kvant/io/checkpoint.hpp"
 #include "run_kvant.hpp"
 #include "support/sanitized.hpp"
+#include "support/test_cases.hpp"
 
 namespace {
 
@@ -63,9 +64,10 @@ TEST(Stories, AreQuantizedAndEvaluatedOnPackedWeights) {
   for (const char* file : {"config.json", "tokenizer.json", "tokenizer_config.json"})
     EXPECT_TRUE(fs::exists(folder / "q" / file)) << file;
   const fs::path ids = stories() / "test_ids.npy";
-  const kvant::io::Json packed = eval(folder / "q", ids, {"--context", "512", "--tokens", "1024"});
+  const std::string tokens = std::to_string(4096 / kvant::test::test_stride());
+  const kvant::io::Json packed = eval(folder / "q", ids, {"--context", "512", "--tokens", tokens});
   ASSERT_EQ(run_kvant({"dequantize", folder / "q", "-o", folder / "f"}).exit, 0);
-  const kvant::io::Json dequantized = eval(folder / "f", ids, {"--context", "512", "--tokens", "1024"});
+  const kvant::io::Json dequantized = eval(folder / "f", ids, {"--context", "512", "--tokens", tokens});
   EXPECT_NEAR(number_at(packed, "nll"), number_at(dequantized, "nll"), 1e-3);
   EXPECT_LT(number_at(packed, "weight_bytes"), 0.4 * number_at(dequantized, "weight_bytes"));
   EXPECT_NEAR(number_at(packed, "bits_per_weight"), number_at(found, "bits_per_weight"), 0.1);

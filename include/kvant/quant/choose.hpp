@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -98,33 +99,54 @@ inline Measured measure(const Grid& grid, std::span<const float> x, std::span<co
   return {ee, xv / vv};
 }
 
-/// The least-squares scale of the trial that removes most of the group's energy, (sum xv)^2 / sum vv; 0 if none does.
+// Numbers that are not negative compare as their bits do: with a place below them, the first of the best is found
+// without a branch.
+
+/// The place of the least number, the first of equals. Contract: none is negative.
+[[nodiscard]] inline std::size_t place_of_least(std::span<const float> x) noexcept {
+  std::uint64_t least = UINT64_MAX;
+  for (std::size_t i = 0; i < x.size(); ++i) least = std::min(least, std::uint64_t{float_bits(x[i])} << 32 | i);
+  return least & 0xffffffffu;
+}
+
+/// A least-squares scale and the energy that it removes from its group.
+struct Refit {
+  float scale, gain;
+};
+
+/// The refit of the trial that removes most of its group's energy, (sum xv)^2 / sum vv, among those of one sign; a gain
+/// of 0 where there is none.
+template <std::size_t N>
+[[nodiscard]] Refit best_refit(const std::array<float, N>& xv, const std::array<float, N>& vv, bool positive) noexcept {
+  std::array<float, N> refit{};
+  std::array<std::uint32_t, N> gain{};
+  for (std::size_t t = 0; t < N; ++t) {
+    refit[t] = xv[t] / vv[t];
+    const float energy = refit[t] * xv[t];
+    gain[t] = is_finite(energy) && (refit[t] > 0.0f) == positive ? float_bits(energy) : 0;
+  }
+  std::uint64_t most = 0;
+  for (std::size_t t = 0; t < N; ++t) most = std::max(most, std::uint64_t{gain[t]} << 32 | (N - 1 - t));
+  const std::size_t best = N - 1 - (most & 0xffffffffu);
+  return {refit[best], std::bit_cast<float>(gain[best])};
+}
+
+/// The best refit of all trials; 0 if none removes any energy.
 inline GroupParameters best_trial(const Grid& grid, std::span<const float> x, std::span<const float> weights,
                                   GroupParameters plain) noexcept {
   constexpr std::size_t kFactors = kSearchFactors.size();
-  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{}, refit{};
-  std::array<std::uint32_t, kFactors> gain{};
+  std::array<float, kFactors> inverse{}, zero{}, xv{}, vv{};
   const float unit = 1.0f / plain.scale;
   GroupParameters best{};
-  std::uint32_t most = 0;
+  float most = 0.0f;
   const auto run = [&](float sign, std::int32_t zero_point) {
     zero.fill(static_cast<float>(zero_point));
     for (std::size_t t = 0; t < kFactors; ++t) inverse[t] = finite_or_zero(sign * unit * kSearchFactors[t]);
     grid.fit(x, {inverse, zero, {}, xv, vv, {}, weights});
-    const bool up = sign * plain.scale > 0.0f;
-    for (std::size_t t = 0; t < kFactors; ++t) {
-      refit[t] = xv[t] / vv[t];
-      const float energy = refit[t] * xv[t];
-      gain[t] = is_finite(energy) && (refit[t] > 0.0f) == up ? float_bits(energy) : 0;
-    }
-    // Numbers that are not negative compare as their bits do. Of equal gains the first has the largest key.
-    std::uint64_t largest = 0;
-    for (std::size_t t = 0; t < kFactors; ++t)
-      largest = std::max(largest, std::uint64_t{gain[t]} << 32 | (kFactors - 1 - t));
-    if (largest >> 32 <= most) return;
-    most = static_cast<std::uint32_t>(largest >> 32);
-    const float scale = refit[kFactors - 1 - (largest & 0xffffffffu)];
-    best = {scale, zero_point, false, scale};
+    const Refit refit = best_refit(xv, vv, sign * plain.scale > 0.0f);
+    if (!(refit.gain > most)) return;
+    most = refit.gain;
+    best = {refit.scale, zero_point, false, refit.scale};
   };
   run(1.0f, plain.zero);
   if (grid.symmetry() == Symmetry::full) run(-1.0f, 0);
@@ -163,9 +185,7 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
   if (count == 0) return plain;
   const auto part = [count](auto& all) { return std::span(all).first(count); };
   grid.fit(x, {part(inverse), part(zero), part(scales), part(xv), part(vv), part(ee), weights});
-  std::uint64_t least = UINT64_MAX;  // errors are not negative either
-  for (std::size_t t = 0; t < count; ++t) least = std::min(least, std::uint64_t{float_bits(ee[t])} << 32 | t);
-  const std::size_t best = least & 0xffffffffu;
+  const std::size_t best = place_of_least(part(ee));
   return ee[best] < plain_error ? grid.with_stored(type.decode(codes[best])) : plain;
 }
 

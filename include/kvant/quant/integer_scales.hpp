@@ -123,16 +123,8 @@ inline float own_scale(const IntegerScaleProblem& p, std::size_t g) {
   Sums<kGroupFactors.size()> sums;
   for (std::size_t i = 0; i < kGroupFactors.size(); ++i) sums.scale[i] = unit * kGroupFactors[i];
   sums.measure(p, g, p.middle_zero());
-  float most = 0.0f;
-  float best = unit;
-  for (std::size_t i = 0; i < kGroupFactors.size(); ++i) {
-    const float refit = sums.xv[i] / sums.vv[i];
-    const float gain = refit * sums.xv[i];
-    if (!(gain > most) || !is_finite(gain) || !(refit > 0.0f)) continue;
-    most = gain;
-    best = refit;
-  }
-  return best;
+  const Refit best = best_refit(sums.xv, sums.vv, true);
+  return best.gain > 0.0f ? best.scale : unit;
 }
 
 inline ErrorTable error_table(const IntegerScaleProblem& p, std::size_t g) {
@@ -220,8 +212,7 @@ inline SuperChoice measure_super(const IntegerScaleProblem& p, std::span<const E
           tried[count++] = {s, z, 0.0f};
         }
       sums.measure(p, g, count);
-      const auto least = static_cast<std::size_t>(
-          std::min_element(sums.ee.begin(), sums.ee.begin() + static_cast<std::ptrdiff_t>(count)) - sums.ee.begin());
+      const std::size_t least = place_of_least(std::span(sums.ee).first(count));
       best = tried[least];
       best.error = sums.ee[least];
       xv = static_cast<double>(sums.xv[least]);

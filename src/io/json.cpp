@@ -63,10 +63,16 @@ std::optional<double> Json::as_double() const noexcept {
   if (const auto* d = std::get_if<double>(&value_)) return *d;
   if (const auto* i = std::get_if<std::int64_t>(&value_)) return static_cast<double>(*i);
   if (const auto* u = std::get_if<std::uint64_t>(&value_)) return static_cast<double>(*u);
+  if (const auto* n = std::get_if<NumberText>(&value_)) return nearest_double(n->text);
   return std::nullopt;
 }
 
 const std::string* Json::as_string() const noexcept { return std::get_if<std::string>(&value_); }
+
+const std::string* Json::number_text() const noexcept {
+  const auto* n = std::get_if<NumberText>(&value_);
+  return n != nullptr ? &n->text : nullptr;
+}
 
 std::span<const Json> Json::items() const noexcept {
   if (const auto* a = std::get_if<std::vector<Json>>(&value_)) return *a;
@@ -119,12 +125,13 @@ class JsonBuilder : public JsonEvents {
   bool boolean(bool value) { return add(Json(value)); }
   bool number_integer(number_integer_t value) { return add(Json(value)); }
   bool number_unsigned(number_unsigned_t value) { return add(Json(value)); }
-  bool number_float(number_float_t, const string_t& text) {
-    if (is_integer_text(text)) return refuse(ErrorCode::bad_json, "an integer beyond 64 bits", value_begin());
-    double value = 0;  // read again: the parser's own conversion follows the locale
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc::result_out_of_range) value = 0;  // too small; too large does not come here
-    return add(Json(value));
+  bool number_float(number_float_t, const string_t&) {
+    const std::string_view text = number_text();
+    const bool is_integer = text.find_first_of(".eE") == std::string_view::npos;  // and beyond 64 bits
+    if (const auto value = is_integer ? std::nullopt : nearest_double(text)) return add(Json(*value));
+    Json number;
+    number.value_ = Json::NumberText{std::string(text)};
+    return add(std::move(number));
   }
   bool string(string_t& text) { return has_no_nul(text) && add(Json(std::string_view(text))); }
   bool key(string_t& text) {
@@ -208,7 +215,8 @@ Result<Json> parse_json(std::string_view text, const JsonLimits& limits, const W
   return guarded([&]() -> Result<Json> {
     if (Status s = check_json_text(text, limits, where); !s) return propagate(s);
     JsonBuilder builder(text, limits, where);
-    if (Status s = parse_events(text, builder); !s) return propagate(s);
+    const std::optional<std::string> masked = mask_unusual_numbers(text);
+    if (Status s = parse_events(masked ? *masked : text, builder); !s) return propagate(s);
     return builder.take();
   });
 }
@@ -300,6 +308,8 @@ class JsonWriter {
       append_number(out, *u);
     } else if (const auto i = value.as_int64()) {
       append_number(out, *i);
+    } else if (const std::string* n = value.number_text()) {
+      out += *n;
     } else if (const auto d = value.as_double(); d && *d - *d == 0) {
       append_number(out, *d);
     } else if (const std::string* s = value.as_string()) {

@@ -2,7 +2,9 @@
 #include "json_sax.hpp"
 
 #include <algorithm>
-#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <system_error>
 
 #include "kvant/io/utf8.hpp"
 
@@ -15,28 +17,81 @@ tl::unexpected<Error> fail_at(ErrorCode code, std::string message, const Where& 
   return fail(code, std::move(message), std::move(at));
 }
 
+/// Calls body(position) for every character outside of strings, until it returns false.
+template <class Body>
+void for_each_outside_strings(std::string_view text, Body body) {
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (in_string) {
+      if (text[i] == '\\')
+        ++i;
+      else if (text[i] == '"')
+        in_string = false;
+    } else if (text[i] == '"') {
+      in_string = true;
+    } else if (!body(i)) {
+      return;
+    }
+  }
+}
+
 /// The position of the bracket that exceeds `max_depth`, if there is one.
 std::optional<std::size_t> find_too_deep(std::string_view text, unsigned max_depth) {
   unsigned depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
+  std::optional<std::size_t> found;
+  for_each_outside_strings(text, [&](std::size_t i) {
     const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > max_depth) return i;
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
-    }
-  }
-  return std::nullopt;
+    if ((c == '}' || c == ']') && depth > 0) --depth;
+    if ((c == '{' || c == '[') && ++depth > max_depth) found = i;
+    return !found;
+  });
+  return found;
 }
 
+/// Of numbers, literals and NaN; the same in every locale.
 bool is_word(char c) noexcept {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '+' || c == '-' || c == '.';
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+' || c == '-' || c == '.';
+}
+
+std::string_view word_at(std::string_view text, std::size_t begin) noexcept {
+  std::size_t end = begin;
+  while (end < text.size() && is_word(text[end])) ++end;
+  return text.substr(begin, end - begin);
+}
+
+/// Whether a number that from_chars() takes for out of range is too small, not too large.
+bool is_below_range(std::string_view number) noexcept {
+  const std::size_t exponent = number.find_first_of("eE");
+  if (exponent != std::string_view::npos) return number.substr(exponent).find('-') != std::string_view::npos;
+  return number.starts_with("0.") || number.starts_with("-0.");
+}
+
+/// What JSON's grammar has for a number.
+bool is_number(std::string_view word) noexcept {
+  const auto take = [&](std::string_view any) {
+    const bool found = !word.empty() && any.find(word.front()) != std::string_view::npos;
+    if (found) word.remove_prefix(1);
+    return found;
+  };
+  const auto take_digits = [&] {
+    bool any = false;
+    while (take("0123456789")) any = true;
+    return any;
+  };
+  take("-");
+  if (!take("0") && !take_digits()) return false;
+  if (take(".") && !take_digits()) return false;
+  if (!take("eE")) return word.empty();
+  take("+-");
+  return take_digits() && word.empty();
+}
+
+/// Whether the parser would refuse a word that is a number here.
+bool is_unusual_number(std::string_view word) noexcept {
+  if (word == "NaN" || word == "Infinity" || word == "-Infinity") return true;
+  double value = 0;
+  return std::from_chars(word.data(), word.data() + word.size(), value).ec == std::errc::result_out_of_range &&
+         is_number(word) && !is_below_range(word);
 }
 
 }  // namespace
@@ -102,6 +157,32 @@ bool JsonEvents::has_no_nul(const std::string& text) {
   return refuse(ErrorCode::bad_utf8, "a string holds U+0000", string_begin());
 }
 
-bool is_integer_text(std::string_view text) noexcept { return text.find_first_of(".eE") == std::string_view::npos; }
+std::optional<double> nearest_double(std::string_view number) noexcept {
+  double value = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+  if (error == std::errc::result_out_of_range && is_below_range(number)) return 0.0;
+  return error == std::errc{} && std::isfinite(value) ? std::optional(value) : std::nullopt;
+}
+
+std::string_view JsonEvents::number_text() const noexcept { return word_at(text_, value_begin()); }
+
+std::optional<std::string> mask_unusual_numbers(std::string_view text) {
+  std::optional<std::string> masked;
+  bool in_word = false;
+  for_each_outside_strings(text, [&](std::size_t i) {
+    const bool begins = is_word(text[i]) && !in_word;
+    in_word = is_word(text[i]);
+    if (!begins) return true;
+    const std::string_view word = word_at(text, i);
+    if (!is_unusual_number(word)) return true;
+    if (!masked) masked.emplace(text);
+    std::fill_n(masked->begin() + static_cast<std::ptrdiff_t>(i), word.size(), '0');
+    const std::size_t sign = word.front() == '-' ? 1 : 0;
+    if (sign != 0) (*masked)[i] = '-';
+    (*masked)[i + sign + 1] = '.';
+    return true;
+  });
+  return masked;
+}
 
 }  // namespace kvant::io

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // JSON events from untrusted text: what nlohmann's parser leaves open is checked here, and every error gets a position.
 //
-// nlohmann 3.11 lets through a byte order mark, everything after a NUL, \u0000 in strings, and integers beyond 64 bits
-// (as doubles); its events carry no position. So check_json_text() looks at the bytes first, the parser reads through
-// a counting iterator, and handlers derive from JsonEvents.
+// nlohmann 3.11 lets through a byte order mark, everything after a NUL, and \u0000 in strings; its events carry no
+// position, and it hands out the text of numbers with the locale's decimal point in it. So check_json_text() looks at
+// the bytes first, the parser reads through a counting iterator, handlers derive from JsonEvents, and numbers that are
+// no 64-bit integers are read again from the text.
 #pragma once
 
 #include <cstddef>
@@ -80,6 +81,8 @@ class JsonEvents {
   [[nodiscard]] std::size_t string_begin() const noexcept { return string_begin(taken_); }
   /// Where the number, literal or bracket that was just read begins.
   [[nodiscard]] std::size_t value_begin() const noexcept;
+  /// The number that was just read, as the text has it.
+  [[nodiscard]] std::string_view number_text() const noexcept;
 
   /// A string or key with a NUL in it, which only \u0000 can bring.
   bool has_no_nul(const std::string& text);
@@ -91,8 +94,13 @@ class JsonEvents {
   std::optional<Error> error_;
 };
 
-/// True where `text`, a number that the parser made a double, is an integer that did not fit 64 bits.
-[[nodiscard]] bool is_integer_text(std::string_view text) noexcept;
+/// The double nearest to a number's text, in every locale; 0 where it is below the range, nothing beyond it and for
+/// NaN.
+[[nodiscard]] std::optional<double> nearest_double(std::string_view number) noexcept;
+
+/// A copy of `text` in which every number that the parser refuses (NaN, Infinity, -Infinity, a real beyond a double) is
+/// one that it takes, of the same length; nothing where there is none. number_text() still tells what stood there.
+[[nodiscard]] std::optional<std::string> mask_unusual_numbers(std::string_view text);
 
 /// Sends the events of a checked text to `events`; its error, if there is one.
 template <class Events>

@@ -29,12 +29,17 @@ class HeaderReader : public JsonEvents {
     key_ends.reserve(text.size() / kMinEntryBytes);
   }
 
-  bool null() { return refuse_value("null"); }
+  bool null() {
+    if (in_ != In::header || !metadata_next_) return refuse_value("null");
+    header.warnings.emplace_back("__metadata__ is null, which counts as empty");
+    return true;
+  }
   bool boolean(bool) { return refuse_value("a boolean"); }
   bool number_integer(number_integer_t) { return refuse_value("a negative number"); }
   bool number_unsigned(number_unsigned_t value);
-  bool number_float(number_float_t, const string_t& text) {
-    return refuse_value(is_integer_text(text) ? "an integer beyond 64 bits" : "a number with a fraction or exponent");
+  bool number_float(number_float_t, const string_t&) {
+    const bool is_integer = number_text().find_first_of(".eE") == std::string_view::npos;
+    return refuse_value(is_integer ? "an integer beyond 64 bits" : "a number with a fraction or exponent");
   }
   bool string(string_t& text);
   bool key(string_t& text);

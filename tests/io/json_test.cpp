@@ -73,8 +73,14 @@ TEST(Json, RefusesMalformedTextWithItsPosition) {
            Refusal{"{}{}", "bad_json", 2},
            Refusal{"[01]", "bad_json", 2},
            Refusal{"[1.]", "bad_json", 3},
-           Refusal{"[NaN]", "bad_json", 1},
-           Refusal{"[1e400]", "bad_json", 5},
+           Refusal{"[nan]", "bad_json", 2},
+           Refusal{"[-NaN]", "bad_json", 2},
+           Refusal{"[+Infinity]", "bad_json", 1},
+           Refusal{"[1e400.]", "bad_json", 5},
+           Refusal{"[01e400]", "bad_json", 6},
+           Refusal{"[1.e400]", "bad_json", 3},
+           Refusal{"[.5e400]", "bad_json", 1},
+           Refusal{"[Infinity1]", "bad_json", 1},
            Refusal{"'a'", "bad_json", 0},
            Refusal{"\"a\nb\"", "bad_json", 2},
            Refusal{"/* c */ 1", "bad_json", 0},
@@ -89,13 +95,40 @@ TEST(Json, RefusesWhatOtherParsersLetThrough) {
            Refusal{std::string("{}\0garbage", 10), "bad_json", 2},             // and what hides behind them
            Refusal{"[\"ab\\u0000c\"]", "bad_utf8", 1},                         // NUL in a string
            Refusal{"{\"a\":1,\"b\\u0000\":2}", "bad_utf8", 7},                 // NUL in a key
-           Refusal{"[1, 18446744073709551616]", "bad_json", 4},                // beyond 64 bits
-           Refusal{"[-9223372036854775809 ]", "bad_json", 1},                  //
            Refusal{"{\"k\":1,\"l\":2,\"k\":3}", "duplicate_key", 13},          // the second one
            Refusal{"{\"a\":{\"x\\\"\":1,\"x\\\"\":2}}", "duplicate_key", 14},  // escaped quotes in the key
            Refusal{"{\"a\\u0062\":1,\"ab\":2}", "duplicate_key", 13},          // equal once unescaped
        })
     expect_refusal(r);
+}
+
+TEST(Json, KeepsNumbersAsTextThatNoTypeHolds) {
+  const std::string thirty = "1000000000000000019884624838656";  // model_max_length of Llama 2
+  const std::string digits(400, '9');
+  for (const std::string& number :
+       {thirty, "-" + thirty, std::string("18446744073709551616"), std::string("-9223372036854775809"), digits,
+        std::string("NaN"), std::string("Infinity"), std::string("-Infinity"), std::string("1e400"),
+        std::string("-1.5E+999"), digits + ".5"}) {
+    const std::string text = R"({"a":[1,)" + number + R"(],"NaN":"Infinity, NaN \" 1e999","z":2.5})";
+    const Result<Json> json = parse_json(text);
+    ASSERT_TRUE(json) << number << ": " << describe(json.error());
+    const Json& kept = json->find("a")->items()[1];
+    ASSERT_NE(kept.number_text(), nullptr) << number;
+    EXPECT_EQ(*kept.number_text(), number);
+    EXPECT_EQ(kept.as_int64(), std::nullopt);
+    EXPECT_EQ(kept.as_uint64(), std::nullopt);
+    EXPECT_EQ(kept.as_string(), nullptr);
+    EXPECT_FALSE(kept.is_null());
+    EXPECT_EQ(to_text(*json), text);
+  }
+  EXPECT_EQ(parse_json(thirty)->as_double(), 1000000000000000019884624838656.0);
+  for (const char* number : {"NaN", "Infinity", "1e400"}) EXPECT_EQ(parse_json(number)->as_double(), std::nullopt);
+}
+
+TEST(Json, TakesForZeroWhatIsBelowADouble) {
+  for (const std::string& number : {std::string("1e-400"), "0." + std::string(400, '0') + "1", std::string("-1E-999")})
+    EXPECT_EQ(parse_json(number)->as_double(), 0.0) << number;
+  EXPECT_EQ(parse_json("4.9e-324")->as_double(), 4.9e-324);
 }
 
 TEST(Json, RefusesTextThatIsNotUnicode) {

@@ -95,7 +95,7 @@ TEST(MalformedTokenizer, RefusesWrongVocabularies) {
       {"negative id", {.vocab = R"({"a": -1})"}, "bad_tokenizer"},
       {"id of 2^31", {.vocab = R"({"a": 2147483648})"}, "bad_tokenizer"},
       {"id of 2^64 - 1", {.vocab = R"({"a": 18446744073709551615})"}, "bad_tokenizer"},
-      {"id of 2^64", {.vocab = R"({"a": 18446744073709551616})"}, "bad_json"},
+      {"id of 2^64", {.vocab = R"({"a": 18446744073709551616})"}, "bad_tokenizer"},
       {"real id", {.vocab = R"({"a": 1.5})"}, "bad_tokenizer"},
       {"id as text", {.vocab = R"({"a": "0"})"}, "bad_tokenizer"},
       {"one id twice", {.vocab = R"({"a": 0, "b": 0})"}, "bad_tokenizer"},

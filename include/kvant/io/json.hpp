@@ -32,6 +32,8 @@ struct JsonMember {
 };
 
 /// null, boolean, number, string, array, or object. Objects keep the order in which keys were set; a key stands once.
+/// Numbers that no type here holds (integers beyond 64 bits, reals beyond a double, and the NaN and Infinity that
+/// Python writes) are kept as the text they were read from.
 class Json {
  public:
   using Member = JsonMember<Json>;
@@ -64,10 +66,12 @@ class Json {
   /// Integers only (5, not 5.0), and only where they fit.
   [[nodiscard]] std::optional<std::int64_t> as_int64() const noexcept;
   [[nodiscard]] std::optional<std::uint64_t> as_uint64() const noexcept;
-  /// Any number; integers beyond 2^53 round to nearest.
+  /// Any finite number that a double's range has; integers beyond 2^53 round to nearest.
   [[nodiscard]] std::optional<double> as_double() const noexcept;
   /// The text of a string, else nullptr.
   [[nodiscard]] const std::string* as_string() const noexcept;
+  /// The text of a number that is kept as it was read, else nullptr.
+  [[nodiscard]] const std::string* number_text() const noexcept;
 
   /// The elements of an array; empty for everything else.
   [[nodiscard]] std::span<const Json> items() const noexcept;
@@ -100,7 +104,12 @@ class Json {
     std::vector<std::uint32_t> by_key;  // positions in `members`, sorted by key
   };
 
-  std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, std::string, std::vector<Json>, Object>
+  struct NumberText {
+    std::string text;
+  };
+
+  std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, NumberText, std::string, std::vector<Json>,
+               Object>
       value_;
 };
 
@@ -112,8 +121,9 @@ struct JsonLimits {
 };
 
 /// One JSON value with white space around it and nothing else. Stricter than RFC 8259 leaves open: keys are unique,
-/// text is UTF-8 without a byte order mark, strings hold no U+0000, integers fit 64 bits, reals are finite. Errors
-/// carry the byte offset (added to `where.offset`, if set): bad_json, bad_utf8, duplicate_key, limit.
+/// text is UTF-8 without a byte order mark, strings hold no U+0000. Wider than it in one respect: `NaN`, `Infinity` and
+/// `-Infinity` are numbers, since Python's json writes them; what no program reads must not decide whether a model
+/// opens. Errors carry the byte offset (added to `where.offset`, if set): bad_json, bad_utf8, duplicate_key, limit.
 [[nodiscard]] Result<Json> parse_json(std::string_view text, const JsonLimits& limits = {}, const Where& where = {});
 
 /// A whole file through parse_json(). Errors: those of InputFile and parse_json().
@@ -122,7 +132,8 @@ struct JsonLimits {
 enum class JsonStyle : std::uint8_t { compact, indented };
 
 /// JSON text: always valid UTF-8 on output (malformed bytes of strings become U+FFFD), numbers in the shortest form
-/// that reads back to the same value, NaN and infinities as null. Indented: two spaces, a final newline.
+/// that reads back to the same value, those that are kept as text as that text, a double's NaN and infinities as null.
+/// Indented: two spaces, a final newline.
 [[nodiscard]] std::string to_text(const Json& value, JsonStyle style = JsonStyle::compact);
 
 }  // namespace kvant::io

@@ -37,8 +37,9 @@ struct TensorInfo {
 using Metadata = std::map<std::string, std::string>;
 
 struct SafetensorsHeader {
-  std::vector<TensorInfo> tensors;  ///< by position in the file
-  Metadata metadata;                ///< `__metadata__`
+  std::vector<TensorInfo> tensors;    ///< by position in the file
+  Metadata metadata;                  ///< `__metadata__`
+  std::vector<std::string> warnings;  ///< what is odd but no error
 };
 
 /// Elements x bits of a tensor in whole bytes. Errors: overflow, misaligned (sub-byte elements leave a byte unfilled).

@@ -13,12 +13,15 @@ if(NOT KVANT_KERNELS_ONLY)
   list(APPEND KVANT_SOURCES
        src/io/atomic_file.cpp
        src/io/checkpoint.cpp
+       src/io/checkpoint_files.cpp
        src/io/convert.cpp
        src/io/input_file.cpp
        src/io/json.cpp
+       src/io/json_edit.cpp
        src/io/json_sax.cpp
        src/io/live_temporaries.cpp
        src/io/npy.cpp
+       src/io/output_lock.cpp
        src/io/posix.cpp
        src/io/quantization_config.cpp
        src/io/safetensors.cpp
@@ -44,6 +47,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/machine_load.cpp
        src/pipeline/name_pattern.cpp
        src/pipeline/output.cpp
+       src/pipeline/output_config.cpp
        src/pipeline/peaks.cpp
        src/pipeline/plan.cpp
        src/pipeline/rounds.cpp

@@ -9,14 +9,21 @@
 #include <cerrno>
 #include <cstdio>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
+#include "checkpoint_files.hpp"
 #include "guard.hpp"
 #include "kvant/core/contract.hpp"
+#include "kvant/io/json.hpp"
+#include "kvant/io/safetensors.hpp"
 #include "kvant/io/utf8.hpp"
 #include "live_temporaries.hpp"
+#include "output_lock.hpp"
 #include "posix.hpp"
 
 namespace kvant::io {
@@ -41,12 +48,15 @@ fs::path absolute_output(const fs::path& path) {
   return p;
 }
 
-/// The parent exists, is a folder and can be written to.
+/// The parent exists, is a folder and can be written to, and what is asked for may be a name in it.
 Status check_parent(const fs::path& output) {
   const fs::path parent = output.parent_path();
-  const auto st = look(parent, true);
   if (output.native().find('\0') != std::string::npos || output.filename().empty() || output.filename() == "..")
     return fail(ErrorCode::usage, "names no file or folder that could be written", where_of(output));
+  struct stat named;
+  if (::lstat(output.c_str(), &named) != 0 && errno == ENAMETOOLONG)
+    return fail(ErrorCode::usage, "is a name too long for this file system; choose a shorter one", where_of(output));
+  const auto st = look(parent, true);
   if (!st || !S_ISDIR(st->st_mode))
     return fail(ErrorCode::not_found, "the folder " + printable(parent.native()) + " does not exist; create it first",
                 where_of(output));
@@ -71,31 +81,73 @@ bool is_within(const fs::path& inner, const fs::path& outer) {
   return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
-/// A folder that --force may delete: empty, or a model's.
-bool may_be_replaced(const fs::path& folder) {
-  bool empty = true;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const fs::path name = entry.path().filename();
-    if (name == "config.json" || name.extension() == ".safetensors" || name == "model.safetensors.index.json")
-      return true;
-    empty = false;
-  }
-  return empty;
-}
+/// What an earlier output consists of, by path within it; folders after what they hold.
+struct Earlier {
+  std::vector<fs::path> files, folders;
+};
 
-Status check_existing_folder(const fs::path& output, OutputMode mode) {
+/// Lists an earlier output, which a new one is to replace, and refuses what is no part of a checkpoint.
+class EarlierLister {
+ public:
+  /// `contents`: the files that the new output will hold.
+  EarlierLister(const fs::path& root, std::span<const fs::path> contents)
+      : root_(root), contents_(contents.begin(), contents.end()) {
+    for (const fs::path& file : contents)
+      for (fs::path up = file.parent_path(); !up.empty(); up = up.parent_path()) folders_.insert(up);
+    for (const std::string_view index : {kIndexName, kOwnIndexName})
+      if (const auto json = read_json_file(root / index, {.max_bytes = kSafetensorsMaxHeader, .max_items = 4u << 20}))
+        if (const Json* map = json->find("weight_map"))
+          for (const Json::Member& tensor : map->members())
+            if (const std::string* shard = tensor.value.as_string()) shards_.insert(*shard);
+  }
+
+  Result<Earlier> list() {
+    if (const Status ok = list_folder({}); !ok) return propagate(ok);
+    return std::move(earlier_);
+  }
+
+ private:
+  Status list_folder(const fs::path& folder) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(root_ / folder)) {
+      const fs::path path = folder / entry.path().filename();
+      const fs::file_type type = entry.symlink_status().type();
+      if (type == fs::file_type::directory && folders_.contains(path)) {
+        if (const Status ok = list_folder(path); !ok) return ok;
+        earlier_.folders.push_back(path);
+      } else if ((type == fs::file_type::regular || type == fs::file_type::symlink) && may_go(path)) {
+        earlier_.files.push_back(path);
+      } else {
+        return fail(ErrorCode::usage,
+                    "is in the way: it is no part of a checkpoint, so " + printable(root_.native()) +
+                        " is not replaced; move it away, or name another output",
+                    where_of(entry.path()));
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] bool may_go(const fs::path& path) const {
+    return contents_.contains(path) ||
+           (!path.has_parent_path() && (is_checkpoint_file(path) || shards_.contains(path.native())));
+  }
+
+  const fs::path root_;
+  std::set<fs::path> contents_, folders_;
+  std::set<std::string> shards_;  ///< that an index names
+  Earlier earlier_;
+};
+
+/// What a new folder would take the place of; nothing where there is none.
+Result<Earlier> check_existing_folder(const fs::path& output, OutputMode mode, std::span<const fs::path> contents) {
   const auto st = look(output, false);
-  if (!st) return {};
+  if (!st) return Earlier{};
   if (mode == OutputMode::refuse) return exists_error(output);
   const auto target = look(output, true);
   if (!target || !S_ISDIR(target->st_mode))
     return fail(ErrorCode::not_regular_file, "is no folder, so no folder will replace it", where_of(output));
   if (is_within(fs::current_path(), fs::canonical(output)))
     return fail(ErrorCode::usage, "holds the working directory, so it will not be replaced", where_of(output));
-  if (!may_be_replaced(output))
-    return fail(ErrorCode::usage, "holds files but no model, so it will not be replaced; name another output",
-                where_of(output));
-  return {};
+  return EarlierLister(output, contents).list();
 }
 
 /// Calls `make(candidate)` with names beside `output` until one is new; `make` returns errno. Short names, so that
@@ -127,6 +179,9 @@ Result<AtomicFile> AtomicFile::create(const fs::path& path, OutputMode mode) {
     file.mode_ = mode;
     if (Status s = check_parent(file.path_); !s) return propagate(s);
     if (Status s = check_existing_file(file.path_, mode); !s) return propagate(s);
+    auto lock = OutputLock::take(file.path_);
+    if (!lock) return propagate(lock);
+    file.lock_ = std::make_unique<OutputLock>(std::move(*lock));
     Result<fs::path> temporary = make_temporary(file.path_, [&](const fs::path& candidate) {
       // Readable too: where space cannot be reserved, the C library reserves it by reading and writing each block.
       file.fd_ = ::open(candidate.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -139,9 +194,12 @@ Result<AtomicFile> AtomicFile::create(const fs::path& path, OutputMode mode) {
   });
 }
 
+AtomicFile::AtomicFile() = default;
+
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
     : path_(std::move(other.path_)),
       temporary_(std::move(other.temporary_)),
+      lock_(std::move(other.lock_)),
       mode_(other.mode_),
       fd_(std::exchange(other.fd_, -1)),
       slot_(std::exchange(other.slot_, -1)),
@@ -152,6 +210,7 @@ AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   discard();
   path_ = std::move(other.path_);
   temporary_ = std::move(other.temporary_);
+  lock_ = std::move(other.lock_);
   mode_ = other.mode_;
   fd_ = std::exchange(other.fd_, -1);
   slot_ = std::exchange(other.slot_, -1);
@@ -166,6 +225,7 @@ void AtomicFile::discard() noexcept {
   ::close(std::exchange(fd_, -1));
   ::unlink(temporary_.c_str());
   release_temporary(std::exchange(slot_, -1));
+  lock_.reset();
 }
 
 Status AtomicFile::preallocate(std::uint64_t bytes) {
@@ -201,6 +261,7 @@ Status AtomicFile::commit() {
     return status;
   }
   release_temporary(std::exchange(slot_, -1));
+  lock_.reset();
   // A late error of a network file system shows here; the data has been synced, so it is close's own.
   if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) return os_error("close", errno, where_of(path_));
   return guarded([&] { return sync_folder(path_.parent_path()); });
@@ -214,14 +275,17 @@ Status write_file(const fs::path& path, std::span<const std::byte> data, OutputM
   return file->commit();
 }
 
-Result<AtomicFolder> AtomicFolder::create(const fs::path& path, OutputMode mode) {
+Result<AtomicFolder> AtomicFolder::create(const fs::path& path, OutputMode mode, std::span<const fs::path> contents) {
   return guarded([&]() -> Result<AtomicFolder> {
     AtomicFolder folder;
     folder.final_ = absolute_output(path);
     folder.mode_ = mode;
     if (Status s = check_parent(folder.final_); !s) return propagate(s);
-    if (Status s = check_existing_folder(folder.final_, mode); !s) return propagate(s);
+    if (const auto earlier = check_existing_folder(folder.final_, mode, contents); !earlier) return propagate(earlier);
     if (fs::is_symlink(folder.final_)) folder.final_ = fs::canonical(folder.final_);
+    auto lock = OutputLock::take(folder.final_);
+    if (!lock) return propagate(lock);
+    folder.lock_ = std::make_unique<OutputLock>(std::move(*lock));
     Result<fs::path> temporary = make_temporary(
         folder.final_, [](const fs::path& candidate) { return ::mkdir(candidate.c_str(), 0777) == 0 ? 0 : errno; });
     if (!temporary) return propagate(temporary);
@@ -231,9 +295,12 @@ Result<AtomicFolder> AtomicFolder::create(const fs::path& path, OutputMode mode)
   });
 }
 
+AtomicFolder::AtomicFolder() = default;
+
 AtomicFolder::AtomicFolder(AtomicFolder&& other) noexcept
     : final_(std::move(other.final_)),
       temporary_(std::exchange(other.temporary_, {})),
+      lock_(std::move(other.lock_)),
       mode_(other.mode_),
       slot_(std::exchange(other.slot_, -1)) {}
 
@@ -242,6 +309,7 @@ AtomicFolder& AtomicFolder::operator=(AtomicFolder&& other) noexcept {
   discard();
   final_ = std::move(other.final_);
   temporary_ = std::exchange(other.temporary_, {});
+  lock_ = std::move(other.lock_);
   mode_ = other.mode_;
   slot_ = std::exchange(other.slot_, -1);
   return *this;
@@ -250,11 +318,11 @@ AtomicFolder& AtomicFolder::operator=(AtomicFolder&& other) noexcept {
 AtomicFolder::~AtomicFolder() { discard(); }
 
 void AtomicFolder::discard() noexcept {
-  if (temporary_.empty()) return;
   std::error_code ignored;
-  fs::remove_all(temporary_, ignored);
+  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);  // which this object has made and filled
   temporary_.clear();
   release_temporary(std::exchange(slot_, -1));
+  lock_.reset();
 }
 
 namespace {
@@ -271,6 +339,14 @@ Status sync_tree(const fs::path& folder) {
     }
   }
   return sync_folder(folder);
+}
+
+/// The files below a folder, by path within it.
+std::vector<fs::path> files_of(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
+    if (!entry.is_directory()) files.push_back(entry.path().lexically_relative(folder));
+  return files;
 }
 
 /// Puts `fresh` where `output` is; afterwards the earlier folder stands at the path that is returned.
@@ -292,26 +368,37 @@ Result<fs::path> swap_in(const fs::path& fresh, const fs::path& output) {
   return aside;
 }
 
+/// Removes what was listed and the folder, which is empty then; what came into it since the listing stays, and with it
+/// the folder.
+Status remove_earlier(const fs::path& folder, const Earlier& earlier, const fs::path& output) {
+  for (const fs::path& file : earlier.files) ::unlink((folder / file).c_str());
+  for (const fs::path& sub : earlier.folders) ::rmdir((folder / sub).c_str());
+  if (::rmdir(folder.c_str()) == 0) return {};
+  return os_error("remove the earlier output, which is now " + printable(folder.native()), errno, where_of(output));
+}
+
 }  // namespace
 
 Status AtomicFolder::commit() {
   expects(!temporary_.empty(), "the folder is open");
   const Status status = guarded([&]() -> Status {
     if (Status s = sync_tree(temporary_); !s) return s;
-    if (Status s = check_existing_folder(final_, mode_); !s) return s;
+    const auto earlier = check_existing_folder(final_, mode_, files_of(temporary_));
+    if (!earlier) return propagate(earlier);
     if (!look(final_, false)) {
       if (Status s = rename_status(rename_no_replace(temporary_.c_str(), final_.c_str()), final_); !s) return s;
+      temporary_.clear();
       return sync_folder(final_.parent_path());
     }
-    const Result<fs::path> earlier = swap_in(temporary_, final_);
-    if (!earlier) return propagate(earlier);
+    // From here on the temporary name may be the earlier output's, which no signal may remove as a whole.
+    release_temporary(std::exchange(slot_, -1));
+    const Result<fs::path> aside = swap_in(temporary_, final_);
+    if (!aside) return propagate(aside);
+    temporary_.clear();
     if (Status s = sync_folder(final_.parent_path()); !s) return s;
-    std::error_code e;
-    fs::remove_all(*earlier, e);
-    if (e) return os_error("remove the earlier output " + printable(earlier->native()), e.value(), where_of(final_));
-    return {};
+    return remove_earlier(*aside, *earlier, final_);
   });
-  discard();  // on success there is nothing left under the temporary name
+  discard();
   return status;
 }
 
@@ -343,13 +430,16 @@ Status check_not_input(const fs::path& input, const fs::path& output, OutputKind
 
 }  // namespace
 
-Status check_output(std::span<const fs::path> inputs, const fs::path& output, OutputKind kind, OutputMode mode) {
+Status check_output(std::span<const fs::path> inputs, const fs::path& output, OutputKind kind, OutputMode mode,
+                    std::span<const fs::path> contents) {
   return guarded([&]() -> Status {
     const fs::path path = absolute_output(output);
     if (Status s = check_parent(path); !s) return s;
     for (const fs::path& input : inputs)
       if (Status s = check_not_input(input, path, kind); !s) return s;
-    return kind == OutputKind::folder ? check_existing_folder(path, mode) : check_existing_file(path, mode);
+    if (kind == OutputKind::file) return check_existing_file(path, mode);
+    if (const auto earlier = check_existing_folder(path, mode, contents); !earlier) return propagate(earlier);
+    return {};
   });
 }
 

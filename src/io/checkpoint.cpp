@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
 
+#include "checkpoint_files.hpp"
 #include "convert.hpp"
 #include "guard.hpp"
 #include "kvant/core/checked.hpp"
@@ -19,53 +20,98 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kIndexName = "model.safetensors.index.json";
-constexpr std::string_view kSingleName = "model.safetensors";
-
-/// Weights of any format and their indexes: what is not copied beside a new checkpoint.
-bool is_weight_file(const fs::path& name) {
-  static constexpr std::array<std::string_view, 12> kExtensions{
-      ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".onnx_data", ".npz", ".ot"};
-  const std::string extension = name.extension().string();
-  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end() ||
-         name.native().ends_with(".index.json");
-}
+/// How deep below a model's folder files belong to it, and how many do.
+constexpr int kMaxFolderDepth = 8;
+constexpr std::size_t kMaxSideFiles = 10'000;
 
 /// What a folder holds, by name.
 struct Listing {
   std::vector<fs::path> safetensors;
   std::vector<fs::path> other_weights;
-  std::vector<fs::path> side_files;
-  bool has_index = false;
+  std::vector<fs::path> side_files;       // with the subfolder, relative to the folder
+  std::vector<std::string_view> indexes;  // kIndexName, kOwnIndexName
 };
 
-Listing list_folder(const fs::path& folder) {
-  Listing list;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const fs::path name = entry.path().filename();
-    std::error_code ignored;  // a dangling link is no regular file
-    if (name.native().starts_with('.') || !entry.is_regular_file(ignored)) continue;
-    if (name == kIndexName)
-      list.has_index = true;
-    else if (name.extension() == ".safetensors")
-      list.safetensors.push_back(name);
-    else if (is_weight_file(name))
-      list.other_weights.push_back(name);
-    else
-      list.side_files.push_back(entry.path());
+/// Walks through a model's folder. Hidden files are nobody's, links are followed.
+class FolderLister {
+ public:
+  explicit FolderLister(const fs::path& root) : root_(root) {}
+
+  Result<Listing> list() {
+    if (const Status ok = find_modules(); !ok) return propagate(ok);
+    if (const Status ok = walk({}, 0); !ok) return propagate(ok);
+    for (auto* names : {&listing_.safetensors, &listing_.other_weights, &listing_.side_files})
+      std::sort(names->begin(), names->end());
+    return std::move(listing_);
   }
-  std::sort(list.safetensors.begin(), list.safetensors.end());
-  std::sort(list.other_weights.begin(), list.other_weights.end());
-  std::sort(list.side_files.begin(), list.side_files.end());
-  return list;
-}
+
+ private:
+  /// The subfolders of a sentence encoder, whose weights are their own: those that modules.json names.
+  Status find_modules() {
+    const fs::path path = root_ / "modules.json";
+    std::error_code ignored;
+    if (!fs::exists(path, ignored)) return {};
+    const Result<Json> modules = read_json_file(path);
+    if (!modules) return propagate(modules);
+    for (const Json& module : modules->items()) {
+      const Json* folder = module.find("path");
+      if (folder == nullptr || folder->as_string() == nullptr) continue;
+      const fs::path name = (fs::path(*folder->as_string()) / "").lexically_normal().parent_path();
+      if (!name.empty()) modules_.insert(name);  // the model itself has the empty path
+    }
+    return {};
+  }
+
+  Status walk(const fs::path& folder, int depth) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(root_ / folder)) {
+      const fs::path name = folder / entry.path().filename();
+      if (name.filename().native().starts_with('.')) continue;
+      const bool weights = is_weight_file(name) && !modules_.contains(folder);
+      std::error_code ignored;
+      if (entry.is_symlink(ignored) && !fs::exists(entry.path(), ignored)) {
+        if (weights && name.extension() != ".safetensors") continue;  // nobody reads it
+        return fail(ErrorCode::not_found,
+                    "is a link to " + printable(fs::read_symlink(entry.path(), ignored).native(), 200) +
+                        ", which does not exist; fetch the model again",
+                    where_of(entry.path()));
+      }
+      if (entry.is_directory(ignored)) {
+        if (depth == kMaxFolderDepth)
+          return fail(ErrorCode::limit, "lies deeper in the model's folder than is looked", where_of(entry.path()));
+        if (const Status ok = walk(name, depth + 1); !ok) return ok;
+      } else if (entry.is_regular_file(ignored)) {
+        add(name, weights);
+        if (listing_.side_files.size() > kMaxSideFiles)
+          return fail(ErrorCode::limit,
+                      "holds more than " + std::to_string(kMaxSideFiles) + " files; is this a model's folder?",
+                      where_of(root_));
+      }
+    }
+    return {};
+  }
+
+  void add(const fs::path& name, bool weights) {
+    if (name == kIndexName || name == kOwnIndexName)
+      listing_.indexes.push_back(name == kIndexName ? kIndexName : kOwnIndexName);
+    else if (!weights)
+      listing_.side_files.push_back(name);
+    else if (!name.has_parent_path() && name.extension() == ".safetensors")
+      listing_.safetensors.push_back(name);
+    else
+      listing_.other_weights.push_back(name);
+  }
+
+  const fs::path& root_;
+  std::set<fs::path> modules_;
+  Listing listing_;
+};
 
 /// The weight map of an index: tensor name to shard name.
 struct Index {
   Where where;  // of the index file
   std::unordered_map<std::string, std::string> shard_of;
   std::vector<std::string> shards;  // in order of their names
-  std::optional<double> total_size;
+  std::optional<Json> total_size;
 };
 
 bool is_plain_file_name(std::string_view name) {
@@ -94,8 +140,7 @@ Result<Index> read_index(const fs::path& path) {
   if (index.shards.empty()) return bad("names no tensor");
   if (const Json* metadata = json->find("metadata"))
     if (const Json* total = metadata->find("total_size"); total != nullptr && !total->is_null()) {
-      index.total_size = total->as_double();
-      if (!index.total_size) return bad("metadata.total_size is no number");
+      index.total_size = *total;
     }
   return index;
 }
@@ -125,16 +170,28 @@ class CheckpointOpener {
 
   Status open_folder() {
     const fs::path& folder = checkpoint_.path_;
-    const Listing list = list_folder(folder);
-    checkpoint_.side_files_ = list.side_files;
-    if (list.has_index) {
-      if (Status s = open_shards(folder / kIndexName); !s) return s;
+    const Result<Listing> list = FolderLister(folder).list();
+    if (!list) return propagate(list);
+    checkpoint_.side_files_ = list->side_files;
+    checkpoint_.other_weights_ = list->other_weights;
+    if (list->indexes.size() > 1)
+      return fail(
+          ErrorCode::bad_index,
+          "holds both " + std::string(kIndexName) + " and " + std::string(kOwnIndexName) + ", expected one of them",
+          where_of(folder));
+    if (!list->indexes.empty()) {
+      if (Status s = open_shards(folder / list->indexes.front()); !s) return s;
     } else {
-      const Result<fs::path> single = choose_single(list);
+      const Result<fs::path> single = choose_single(*list);
       if (!single) return propagate(single);
       if (Status s = add_shard(folder / *single); !s) return s;
       if (Status s = sort_tensors(where_of(folder / *single)); !s) return s;
     }
+    for (const fs::path& name : list->safetensors)
+      if (std::none_of(checkpoint_.shards_.begin(), checkpoint_.shards_.end(),
+                       [&](const Shard& shard) { return shard.name == name; }))
+        checkpoint_.other_weights_.push_back(name);
+    std::sort(checkpoint_.other_weights_.begin(), checkpoint_.other_weights_.end());
     return read_config(folder / "config.json");
   }
 
@@ -164,6 +221,8 @@ class CheckpointOpener {
     checkpoint_.tensors_.reserve(checkpoint_.tensors_.size() + opened->header.tensors.size());
     for (TensorInfo& t : opened->header.tensors) checkpoint_.tensors_.push_back({std::move(t), shard});
     checkpoint_.metadata_.merge(opened->header.metadata);  // what an earlier shard says stays
+    for (const std::string& warning : opened->header.warnings)
+      checkpoint_.warnings_.push_back(where_of(path).file + ": " + warning);
     return {};
   }
 
@@ -216,11 +275,11 @@ class CheckpointOpener {
       indexed_bytes += t.bytes;
     }
     if (indexed != index.shard_of.size()) return refuse_missing(index);
-    if (index.total_size && *index.total_size != static_cast<double>(indexed_bytes))
-      return fail(ErrorCode::bad_index,
-                  "metadata.total_size is " + to_text(Json(*index.total_size)) + ", but the tensors have " +
-                      std::to_string(indexed_bytes) + " bytes",
-                  index.where);
+    // Exporters count shared tensors twice, or elements instead of bytes; no reader needs the sum.
+    if (index.total_size && index.total_size->as_double() != static_cast<double>(indexed_bytes))
+      checkpoint_.warnings_.push_back(index.where.file + ": metadata.total_size is " +
+                                      printable(to_text(*index.total_size), 100) + ", but the tensors have " +
+                                      std::to_string(indexed_bytes) + " bytes");
     for (std::size_t i = 0; i < extra.size(); ++i)
       if (extra[i] != 0)
         checkpoint_.warnings_.push_back(shard_name(i) + " holds " + std::to_string(extra[i]) +
@@ -241,7 +300,7 @@ class CheckpointOpener {
   Status read_config(const fs::path& path) {
     std::error_code ignored;
     if (!fs::exists(path, ignored)) return {};
-    Result<Json> config = read_json_file(path, {.max_bytes = 16u << 20, .max_depth = 32});
+    Result<Json> config = read_json_file(path, kConfigLimits);
     if (!config) return propagate(config);
     checkpoint_.config_ = std::move(*config);
     return {};

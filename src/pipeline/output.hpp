@@ -7,21 +7,29 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kvant/core/error.hpp"
 #include "kvant/io/atomic_file.hpp"
 #include "kvant/io/checkpoint.hpp"
 #include "kvant/io/safetensors.hpp"
+#include "kvant/io/stored_weight.hpp"
 
 namespace kvant::pipeline {
 
+/// What an output has that its source has not.
+struct OutputForm {
+  std::optional<std::string> config{};  ///< the text of config.json, for a folder that has one
+  io::Metadata metadata{};              ///< of each weight file
+  io::Convention convention = io::Convention::compressed_tensors;  ///< decides how a folder's weight files are named
+};
+
 class OutputCheckpoint {
  public:
-  /// `config` replaces config.json (a folder), `metadata` the file's metadata (a single file).
+  /// Errors: those of io::check_output() and io::AtomicFolder::create().
   [[nodiscard]] static Result<OutputCheckpoint> create(const io::Checkpoint& source, const std::filesystem::path& path,
-                                                       io::OutputMode mode, std::optional<io::Json> config,
-                                                       io::Metadata metadata);
+                                                       io::OutputMode mode, OutputForm form);
 
   /// Opens shard `index` of the source for writing, with these tensors; `finish_shard()` completes it.
   [[nodiscard]] Status begin_shard(std::size_t index, std::vector<io::TensorSpec> tensors);
@@ -33,7 +41,14 @@ class OutputCheckpoint {
 
  private:
   explicit OutputCheckpoint(const io::Checkpoint& source) : source_(&source) {}
-  [[nodiscard]] Status write_json(const std::string& name, const io::Json& value);
+  /// The name of what takes the place of a shard of the source.
+  [[nodiscard]] std::string shard_name(std::size_t index) const;
+  /// The name of the index; empty where model.safetensors alone needs none.
+  [[nodiscard]] std::string_view index_name() const;
+  /// All files of a folder, by path within it.
+  [[nodiscard]] std::vector<std::filesystem::path> contents() const;
+  [[nodiscard]] Status write_text(std::string_view name, std::string_view text);
+  [[nodiscard]] Status write_index();
   [[nodiscard]] Status copy_side_files();
 
   const io::Checkpoint* source_;
@@ -41,8 +56,7 @@ class OutputCheckpoint {
   io::OutputMode mode_ = io::OutputMode::refuse;
   std::optional<io::AtomicFolder> folder_;
   std::optional<io::SafetensorsWriter> writer_;
-  std::optional<io::Json> config_;
-  io::Metadata metadata_;
+  OutputForm form_;
   std::map<std::string, std::string> weight_map_;
   std::uint64_t tensor_bytes_ = 0;
   std::uint64_t bytes_ = 0;

@@ -6,14 +6,18 @@
 #include <cstring>
 #include <map>
 #include <new>
+#include <optional>
+#include <string>
 
 #include "cast.hpp"
 #include "kvant/io/stored_weight.hpp"
+#include "kvant/io/utf8.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/architectures.hpp"
 #include "kvant/passes/passes.hpp"
 #include "measure.hpp"
 #include "output.hpp"
+#include "output_config.hpp"
 
 namespace kvant::pipeline {
 namespace {
@@ -193,35 +197,12 @@ std::vector<io::TensorSpec> specs_of(const io::CheckpointTensor& tensor, const T
   return io::stored_tensors({tensor.name, plan.scheme, tensor.shape[0], tensor.shape[1]}, convention);
 }
 
-/// Removes a key from a JSON object.
-io::Json without(const io::Json& object, std::string_view key) {
-  io::Json result = io::Json::object();
-  for (const auto& member : object.members())
-    if (member.key != key) result.set(member.key, member.value);
-  return result;
-}
-
-std::string torch_dtype(FormatId format) {
-  return format == format_id<fp16> ? "float16" : format == format_id<bf16> ? "bfloat16" : "float32";
-}
-
-/// config.json of the output: what the source had, with another quantization_config or dtype.
-std::optional<io::Json> output_config(const io::Checkpoint& source, const std::optional<io::Json>& quantization,
-                                      std::optional<FormatId> dtype) {
-  if (!source.is_folder() || (!source.config() && !quantization)) return std::nullopt;
-  io::Json config = source.config() ? without(*source.config(), "quantization_config") : io::Json::object();
-  if (dtype)
-    for (const char* key : {"torch_dtype", "dtype"})
-      if (config.find(key) != nullptr) config.set(key, torch_dtype(*dtype));
-  if (quantization) config.set("quantization_config", *quantization);
-  return config;
-}
-
-io::Metadata output_metadata(const io::Checkpoint& source, const std::optional<io::Json>& quantization) {
-  io::Metadata metadata = source.metadata();
-  metadata.erase("quantization_config");
-  if (quantization && !source.is_folder()) metadata["quantization_config"] = io::to_text(*quantization);
-  return metadata;
+/// What is said about weights beside those that were read.
+std::optional<std::string> left_out(const io::Checkpoint& source) {
+  const std::size_t count = source.other_weights().size();
+  if (count == 0) return std::nullopt;
+  return "not copied: " + io::printable(source.other_weights().front().native(), 200) +
+         (count > 1 ? " and " + std::to_string(count - 1) + " more files of other weights" : ", other weights");
 }
 
 /// Tensors of each shard, in the order of the file's list.
@@ -237,12 +218,6 @@ Status check_job(const QuantizeJob& job) {
   if (!known) return fail(ErrorCode::usage, "method '" + job.method + "' is none; see 'kvant list methods'");
   if (job.effort < 0 || job.effort > 3) return fail(ErrorCode::usage, "effort is 0, 1, 2 or 3");
   return {};
-}
-
-Status check_paths(const std::filesystem::path& input, const std::filesystem::path& output, bool is_folder,
-                   io::OutputMode mode) {
-  const std::filesystem::path inputs[] = {input};
-  return io::check_output(inputs, output, is_folder ? io::OutputKind::folder : io::OutputKind::file, mode);
 }
 
 /// The quantized weights of a plan, the float linear layers beside them, and the convention that can express all.
@@ -292,7 +267,8 @@ double report_sizes(const io::Weights& weights, const Plan& plan, std::vector<Te
   return elements != 0 ? static_cast<double>(bits) / static_cast<double>(elements) : 0;
 }
 
-Status write_shards(Run& run, OutputCheckpoint& out, const QuantizeJob& job, std::vector<TensorReport>& reports) {
+Status write_shards(Run& run, OutputCheckpoint& out, const Plan& plan, const QuantizeJob& job,
+                    std::vector<TensorReport>& reports) {
   const io::Checkpoint& source = run.weights.checkpoint();
   const auto shards = by_shard(source);
   for (std::size_t s = 0; s < shards.size(); ++s) {
@@ -301,6 +277,8 @@ Status write_shards(Run& run, OutputCheckpoint& out, const QuantizeJob& job, std
       for (io::TensorSpec& spec : specs_of(source.tensors()[i], reports[i].plan, run.convention))
         specs.push_back(std::move(spec));
     if (const Status begun = out.begin_shard(s, std::move(specs)); !begun) return begun;
+    if (s == 0)  // once the output's place is taken, which a second run learns by
+      if (const Status found = find_shared_amax(run, plan); !found) return found;
     for (const std::size_t i : shards[s]) {
       const io::CheckpointTensor& tensor = source.tensors()[i];
       TensorReport& report = reports[i];
@@ -341,6 +319,7 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
   report.convention = storage.convention == io::Convention::kvant ? "kvant" : "compressed-tensors";
   report.why = storage.why;
   report.warnings = source.warnings();
+  if (const auto left = left_out(source)) report.warnings.push_back(*left);
   report.warnings.insert(report.warnings.end(), plan->warnings.begin(), plan->warnings.end());
   report.bits_per_weight = report_sizes(weights, *plan, report.tensors);
   if (job.dry_run) {
@@ -349,18 +328,18 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
         report.bytes_out += io::tensor_bytes(spec.dtype, spec.shape).value_or(0);
     return report;
   }
-  if (const Status ok = check_paths(job.input, job.output, source.is_folder(), job.mode); !ok) return propagate(ok);
   std::optional<io::Json> quantization;
   if (!storage.weights.empty())
     quantization = io::quantization_config(storage.weights, storage.ignored, storage.convention);
   std::optional<FormatId> dtype;
   if (job.plan.scheme.is_cast()) dtype = job.plan.scheme.format;
-  auto out = OutputCheckpoint::create(source, job.output, job.mode, output_config(source, quantization, dtype),
-                                      output_metadata(source, quantization));
+  auto config = output_config(source, quantization, dtype);
+  if (!config) return propagate(config);
+  auto out = OutputCheckpoint::create(source, job.output, job.mode,
+                                      {std::move(*config), output_metadata(source, quantization), storage.convention});
   if (!out) return propagate(out);
   Run run{weights, context, progress, storage.convention, 0, source.tensor_bytes() + bytes_read_twice(source, *plan)};
-  if (const Status found = find_shared_amax(run, *plan); !found) return propagate(found);
-  if (const Status done = write_shards(run, *out, job, report.tensors); !done) return propagate(done);
+  if (const Status done = write_shards(run, *out, *plan, job, report.tensors); !done) return propagate(done);
   const auto bytes = out->commit();
   if (!bytes) return propagate(bytes);
   report.bytes_out = *bytes;
@@ -392,9 +371,10 @@ Result<DequantizeReport> dequantize_opened(const DequantizeJob& job, const io::W
   if (!any)
     return fail(ErrorCode::unsupported, "holds no quantized weights, expected a quantized checkpoint",
                 {source.path().string(), {}, {}});
-  if (const Status ok = check_paths(job.input, job.output, source.is_folder(), job.mode); !ok) return propagate(ok);
-  auto out = OutputCheckpoint::create(source, job.output, job.mode, output_config(source, std::nullopt, job.dtype),
-                                      output_metadata(source, std::nullopt));
+  auto config = output_config(source, std::nullopt, job.dtype);
+  if (!config) return propagate(config);
+  auto out = OutputCheckpoint::create(source, job.output, job.mode,
+                                      {std::move(*config), output_metadata(source, std::nullopt)});
   if (!out) return propagate(out);
   // A quantized weight goes to the shard of its scales, which exist in every convention.
   std::vector<std::vector<const io::WeightInfo*>> shards(source.shards().size());

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -81,6 +82,126 @@ TEST_F(Quantize, RefusesAnOutputThatExists) {
   EXPECT_EQ(run_kvant(line("m", "q", {"--force"})).exit, 0);
   EXPECT_EQ(run_kvant({"inspect", folder_ / "q"}).exit, 0);
   EXPECT_EQ(folder_.names(), (std::vector<std::string>{"m", "q"}));
+}
+
+/// A model's folder `model` beside the usual file, with side files in it and below it.
+class QuantizeFolder : public Quantize {
+ protected:
+  // What transformers and people write; engines tell 8.0 from 8 and the length of Llama 2 from anything shorter.
+  static constexpr const char* kConfig = R"({
+    "rope_scaling": {"factor": 8.0, "low": 1e0},   "rms_norm_eps": 1e-05,
+    "model_max_length": 1000000000000000019884624838656, "time_step_limit": [0.0, Infinity],
+    "torch_dtype": "float32", "text_config": {"dtype": "float32", "scale": 1.0},
+    "model_type": "none"
+}
+)";
+  void SetUp() override {
+    Quantize::SetUp();
+    fs::create_directories(folder_ / "model/1_Pooling");
+    fs::create_directories(folder_ / "model/additional_chat_templates");
+    write_checkpoint(folder_ / "model/model.safetensors", usual_tensors());
+    folder_.write("model/config.json", kConfig);
+    folder_.write("model/README.md", "of the model");
+    folder_.write("model/1_Pooling/config.json", R"({"pooling": 1.0})");
+    folder_.write("model/additional_chat_templates/tool.jinja", "{{ x }}");
+  }
+  [[nodiscard]] Outcome run(std::vector<std::string> more = {}) const { return run_kvant(line("model", "q", more)); }
+};
+
+TEST_F(QuantizeFolder, ReplacesWhatItWroteAndNothingElse) {
+  ASSERT_EQ(run().exit, 0);
+  EXPECT_EQ(read_bytes(folder_ / "q/additional_chat_templates/tool.jinja"), "{{ x }}");
+  EXPECT_EQ(read_bytes(folder_ / "q/1_Pooling/config.json"), R"({"pooling": 1.0})");
+  ASSERT_EQ(run({"--force"}).exit, 0);
+  const auto names = folder_.names();
+  for (const std::string name : {"work.py", ".git/", "notes/", "1_Pooling/notes.txt", "model.bin"}) {
+    const bool is_folder = name.ends_with('/');
+    const fs::path path = folder_ / ("q/" + name);
+    if (is_folder)
+      fs::create_directory(path);
+    else
+      folder_.write("q/" + name, "precious");
+    const std::string before = read_bytes(folder_ / "q/model.safetensors");
+    const auto json = expect_error(line("model", "q", {"--force"}), 2, "usage");
+    EXPECT_NE(text_at(json, "file").find(is_folder ? name.substr(0, name.size() - 1) : name), std::string::npos);
+    EXPECT_TRUE(fs::exists(path)) << name;
+    EXPECT_EQ(read_bytes(folder_ / "q/model.safetensors"), before);
+    EXPECT_EQ(folder_.names(), names);
+    fs::remove(path);
+  }
+  ASSERT_EQ(run({"--force"}).exit, 0);
+}
+
+TEST_F(QuantizeFolder, FailsAtOnceWhereAnotherRunWritesTheOutput) {
+  for (const std::string input : {"m", "model"}) {
+    const fs::path big = folder_ / ("big-" + input);
+    if (input == "model") fs::create_directory(big);
+    write_sparse_checkpoint(input == "model" ? big / "model.safetensors" : big, 16384);
+    const auto names = folder_.names();
+    Child first({"quantize", big, "-o", folder_ / "q", "--scheme", "nvfp4", "--threads", "1"});
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (folder_.names().size() < names.size() + 2 && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    const auto start = std::chrono::steady_clock::now();
+    const auto json = expect_error(line(input, "q", {"--force"}), 5, "in_use");
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    EXPECT_NE(text_at(json, "message").find("by process "), std::string::npos) << text_at(json, "message");
+    first.signal(SIGTERM);
+    EXPECT_EQ(first.wait().exit, 143);
+    EXPECT_EQ(folder_.names(), names);
+    EXPECT_EQ(run_kvant(line(input, "q")).exit, 0);
+    fs::remove_all(folder_ / "q");
+  }
+}
+
+TEST_F(QuantizeFolder, CopiesTheConfigurationByteForByte) {
+  const std::string before = kConfig;
+  ASSERT_EQ(run().exit, 0);
+  const std::string after = read_bytes(folder_ / "q/config.json");
+  const std::size_t kept = before.rfind("\n}");
+  ASSERT_EQ(after.substr(0, kept), before.substr(0, kept));
+  EXPECT_TRUE(after.substr(kept).starts_with(",\n    \"quantization_config\": {\n        \"quant_method\"")) << after;
+  EXPECT_TRUE(after.ends_with("    }\n}\n"));
+  ASSERT_EQ(run_kvant({"dequantize", folder_ / "q", "-o", folder_ / "f"}).exit, 0);
+  EXPECT_EQ(read_bytes(folder_ / "f/config.json"), before);
+  ASSERT_EQ(run_kvant({"quantize", folder_ / "model", "-o", folder_ / "c", "--scheme", "bf16"}).exit, 0);
+  std::string cast = before;
+  for (std::size_t at; (at = cast.find("\"float32\"")) != std::string::npos;) cast.replace(at, 9, "\"bfloat16\"");
+  EXPECT_EQ(read_bytes(folder_ / "c/config.json"), cast);
+}
+
+TEST_F(QuantizeFolder, NamesALinkToNothing) {
+  for (const std::string name : {"config.json", "tokenizer.json", "1_Pooling/config.json"}) {
+    fs::remove(folder_ / ("model/" + name));
+    fs::create_symlink("../blobs/0", folder_ / ("model/" + name));
+    const auto json = expect_error(line("model", "q"), 5, "not_found");
+    EXPECT_NE(text_at(json, "file").find(name), std::string::npos);
+    EXPECT_FALSE(fs::exists(folder_ / "q"));
+    fs::remove(folder_ / ("model/" + name));
+    folder_.write("model/" + name, "{}");
+  }
+}
+
+TEST_F(QuantizeFolder, SaysWhichWeightsItDoesNotCopy) {
+  folder_.write("model/pytorch_model.bin", "x");
+  const Outcome run = this->run();
+  ASSERT_EQ(run.exit, 0);
+  EXPECT_NE(run.err.find("not copied: pytorch_model.bin"), std::string::npos) << run.err;
+}
+
+TEST_F(QuantizeFolder, NamesWeightsOfItsOwnConventionSoThatNoEngineTakesThemForFloats) {
+  ASSERT_EQ(run_kvant({"quantize", folder_ / "model", "-o", folder_ / "q", "--scheme", "is4"}).exit, 0);
+  std::vector<std::string> weights;
+  for (const auto& entry : fs::directory_iterator(folder_ / "q"))
+    if (entry.path().string().find("safetensors") != std::string::npos) weights.push_back(entry.path().filename());
+  std::sort(weights.begin(), weights.end());
+  EXPECT_EQ(weights, (std::vector<std::string>{"kvant-00001-of-00001.safetensors", "kvant.safetensors.index.json"}));
+  ASSERT_EQ(run_kvant({"dequantize", folder_ / "q", "-o", folder_ / "f"}).exit, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "f/model.safetensors"));
+  EXPECT_FALSE(fs::exists(folder_ / "f/model.safetensors.index.json"));
+  ASSERT_EQ(run({"--force"}).exit, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "q/model.safetensors"));
+  EXPECT_FALSE(fs::exists(folder_ / "q/kvant.safetensors.index.json"));
 }
 
 TEST_F(Quantize, RefusesAMissingOrReadOnlyFolder) {

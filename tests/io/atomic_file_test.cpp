@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <optional>
 #include <span>
 
 #include "../../src/io/posix.hpp"
@@ -60,7 +62,7 @@ TEST(AtomicFile, LeavesNothingWhenItIsNotCommitted) {
     ASSERT_TRUE(file);
     EXPECT_TRUE(file->write(bytes("after")));
     const AtomicFile moved = std::move(*file);
-    EXPECT_EQ(folder.names().size(), 2u);
+    EXPECT_EQ(folder.names().size(), 3u);  // with its lock
   }
   EXPECT_EQ(folder.names(), Names{"out"});
   EXPECT_EQ(test::read_bytes(folder / "out"), "before");
@@ -82,18 +84,6 @@ TEST(AtomicFile, DoesNotReplaceWhatAppearedMeanwhile) {
   folder.write("out", "theirs");
   EXPECT_EQ(code_of(file->commit()), "exists");
   EXPECT_EQ(test::read_bytes(folder / "out"), "theirs");
-  EXPECT_EQ(folder.names(), Names{"out"});
-}
-
-TEST(AtomicFile, TwoRunsDoNotMeet) {
-  const TemporaryFolder folder;
-  Result<AtomicFile> a = AtomicFile::create(folder / "out", OutputMode::refuse);
-  Result<AtomicFile> b = AtomicFile::create(folder / "out", OutputMode::refuse);
-  ASSERT_TRUE(a && b);
-  EXPECT_TRUE(a->write(bytes("aaa")) && b->write(bytes("b")));
-  EXPECT_TRUE(a->commit());
-  EXPECT_EQ(code_of(b->commit()), "exists");
-  EXPECT_EQ(test::read_bytes(folder / "out"), "aaa");
   EXPECT_EQ(folder.names(), Names{"out"});
 }
 
@@ -202,7 +192,7 @@ TEST(AtomicFile, ManyAtOnceAreAllRemoved) {
     ASSERT_TRUE(f);
     files.push_back(std::move(*f));
   }
-  EXPECT_EQ(folder.names().size(), 100u);
+  EXPECT_EQ(folder.names().size(), 200u);  // with their locks
   files.clear();
   EXPECT_TRUE(folder.names().empty());
 }
@@ -233,17 +223,105 @@ TEST(AtomicFolder, LeavesNothingWhenItIsNotCommitted) {
 TEST(AtomicFolder, ReplacesAModelAsAWhole) {
   const TemporaryFolder folder;
   fs::create_directory(folder / "out");
-  folder.write("out/config.json", "{}");
-  folder.write("out/old.txt", "old");
-  EXPECT_EQ(code_of(AtomicFolder::create(folder / "out", OutputMode::refuse)), "exists");
-  Result<AtomicFolder> out = AtomicFolder::create(folder / "out", OutputMode::replace);
+  fs::create_directories(folder / "out" / "1_Pooling");
+  for (const char* name : {"config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "odd.safetensors",
+                           "kvant.safetensors.index.json", "README.md", "1_Pooling/config.json"})
+    folder.write(std::string("out/") + name, "{}");
+  folder.write("out/model.safetensors.index.json", R"({"weight_map":{"a":"odd.safetensors"}})");
+  fs::create_symlink("nowhere", folder / "out" / "merges.txt");
+  const std::vector<fs::path> contents{"README.md", "1_Pooling/config.json", "new.txt"};
+  EXPECT_EQ(code_of(AtomicFolder::create(folder / "out", OutputMode::refuse, contents)), "exists");
+  Result<AtomicFolder> out = AtomicFolder::create(folder / "out", OutputMode::replace, contents);
   ASSERT_TRUE(out) << describe(out.error());
-  ASSERT_TRUE(write_text(out->path() / "new.txt", "new", OutputMode::refuse));
-  EXPECT_TRUE(fs::exists(folder / "out" / "old.txt"));
-  ASSERT_TRUE(out->commit());
+  fs::create_directory(out->path() / "1_Pooling");
+  for (const fs::path& name : contents) ASSERT_TRUE(write_text(out->path() / name, "new", OutputMode::refuse));
+  EXPECT_TRUE(fs::exists(folder / "out" / "odd.safetensors"));
+  const Status done = out->commit();
+  ASSERT_TRUE(done) << describe(done.error());
   EXPECT_EQ(folder.names(), Names{"out"});
-  EXPECT_FALSE(fs::exists(folder / "out" / "old.txt"));
-  EXPECT_TRUE(fs::exists(folder / "out" / "new.txt"));
+  Names left;
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "out"))
+    if (!entry.is_directory()) left.push_back(entry.path().lexically_relative(folder / "out"));
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, (Names{"1_Pooling/config.json", "README.md", "new.txt"}));
+}
+
+TEST(AtomicFolder, RefusesWhatIsNoPartOfACheckpointAndNamesIt) {
+  for (const std::string name : {"work.py", "notes/", ".git/", "model.safetensors.bak", "other.safetensors",
+                                 "README.md", "model-1-of-.safetensors", "additional_chat_templates/", "config.json/",
+                                 ".gitattributes", "pytorch_model.bin", "modelx.safetensors"}) {
+    const TemporaryFolder folder;
+    fs::create_directory(folder / "out");
+    folder.write("out/tokenizer.json", "{}");
+    const bool is_folder = name.ends_with('/');
+    if (is_folder)
+      fs::create_directory(folder / ("out/" + name));
+    else
+      folder.write("out/" + name, "precious");
+    const auto out = AtomicFolder::create(folder / "out", OutputMode::replace, std::vector<fs::path>{"new.txt"});
+    ASSERT_EQ(code_of(out), "usage") << name;
+    EXPECT_EQ(fs::path(out.error().where.file + (is_folder ? "/" : "")), folder / ("out/" + name));
+    EXPECT_TRUE(fs::exists(folder / ("out/" + name)));
+    EXPECT_EQ(folder.names(), Names{"out"});
+  }
+}
+
+TEST(AtomicFolder, KeepsWhatCameIntoTheEarlierFolderMeanwhile) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "out");
+  folder.write("out/config.json", "old");
+  Result<AtomicFolder> out = AtomicFolder::create(folder / "out", OutputMode::replace);
+  ASSERT_TRUE(out);
+  ASSERT_TRUE(write_text(out->path() / "config.json", "new", OutputMode::refuse));
+  folder.write("out/letter.txt", "precious");
+  EXPECT_EQ(code_of(out->commit()), "usage");
+  EXPECT_EQ(test::read_bytes(folder / "out/letter.txt"), "precious");
+  EXPECT_EQ(test::read_bytes(folder / "out/config.json"), "old");
+  EXPECT_EQ(folder.names(), Names{"out"});
+}
+
+TEST(AtomicFolder, ASecondRunFailsAtOnceAndNamesTheFirst) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "disk");
+  fs::create_directory_symlink("disk", folder / "link");
+  for (const OutputMode mode : {OutputMode::refuse, OutputMode::replace}) {
+    const fs::path place = folder / (mode == OutputMode::refuse ? "out" : "disk");
+    std::optional<AtomicFolder> first(std::move(*AtomicFolder::create(place, mode)));
+    for (const fs::path& again : {place, place / ""}) {
+      const auto second = AtomicFolder::create(again, mode);
+      ASSERT_EQ(code_of(second), "in_use");
+      EXPECT_NE(second.error().message.find("process " + std::to_string(::getpid())), std::string::npos)
+          << second.error().message;
+    }
+    if (mode == OutputMode::replace) {
+      EXPECT_EQ(code_of(AtomicFolder::create(folder / "link", mode)), "in_use");
+    }
+    EXPECT_TRUE(AtomicFolder::create(folder / "another", mode));
+    first.reset();
+    EXPECT_TRUE(AtomicFolder::create(place, mode));
+  }
+  EXPECT_EQ(folder.names(), (Names{"disk", "link"}));
+}
+
+TEST(AtomicFile, ASecondRunFailsAtOnce) {
+  const TemporaryFolder folder;
+  Result<AtomicFile> first = AtomicFile::create(folder / "out", OutputMode::refuse);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(code_of(AtomicFile::create(folder / "out", OutputMode::refuse)), "in_use");
+  EXPECT_EQ(code_of(AtomicFolder::create(folder / "out", OutputMode::refuse)), "in_use");
+  folder.write("out", "by somebody else");
+  EXPECT_EQ(code_of(first->commit()), "exists");
+  EXPECT_EQ(test::read_bytes(folder / "out"), "by somebody else");
+  EXPECT_TRUE(AtomicFile::create(folder / "out", OutputMode::replace));
+  EXPECT_EQ(folder.names(), Names{"out"});
+}
+
+TEST(AtomicFile, RefusesANameThatIsTooLongBeforeAnyWork) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(AtomicFile::create(folder / std::string(255, 'x'), OutputMode::refuse));
+  EXPECT_EQ(code_of(AtomicFile::create(folder / std::string(256, 'x'), OutputMode::refuse)), "usage");
+  EXPECT_EQ(code_of(AtomicFolder::create(folder / std::string(256, 'x'), OutputMode::refuse)), "usage");
+  EXPECT_TRUE(folder.names().empty());
 }
 
 TEST(AtomicFolder, ReplacesTheTargetOfALink) {

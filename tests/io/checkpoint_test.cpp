@@ -118,17 +118,24 @@ TEST_F(ShardedModel, ATensorInAnotherShardThanTheIndexSaysIsAnError) {
   expect_bad_index("b", "places the tensor in 2.safetensors, but it is in 1.safetensors");
 }
 
-TEST_F(ShardedModel, AWrongTotalSizeIsAnError) {
-  index(R"({"metadata":{"total_size":13},"weight_map":{"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"}})");
-  expect_bad_index("", "13, but the tensors have 12");
+TEST_F(ShardedModel, AWrongTotalSizeIsAWarning) {
+  for (const std::string total : {"13", "12.5", "1e999", "\"12\"", "NaN", "[12]"}) {
+    index(R"({"metadata":{"total_size":)" + total +
+          R"(},"weight_map":{"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"}})");
+    const Result<Checkpoint> c = open();
+    ASSERT_TRUE(c) << describe(c.error());
+    ASSERT_EQ(c->warnings().size(), 1u);
+    EXPECT_NE(c->warnings()[0].find("total_size is " + total + ", but the tensors have 12"), std::string::npos)
+        << c->warnings()[0];
+  }
 }
 
 TEST_F(ShardedModel, TheTotalSizeMayBeAbsentOrWrittenAsAReal) {
   index(R"({"metadata":{},"weight_map":{"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"}})");
-  EXPECT_TRUE(open());
+  EXPECT_TRUE(open()->warnings().empty());
   index(
       R"({"metadata":{"total_size":12.0},"weight_map":{"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"}})");
-  EXPECT_TRUE(open());
+  EXPECT_TRUE(open()->warnings().empty());
 }
 
 TEST_F(ShardedModel, ExtraTensorsAreAWarning) {
@@ -141,8 +148,7 @@ TEST_F(ShardedModel, ExtraTensorsAreAWarning) {
 }
 
 TEST_F(ShardedModel, AnIndexOfAnotherFormIsAnError) {
-  for (const char* text : {"{}", "[]", R"({"weight_map":[]})", R"({"weight_map":{}})", R"({"weight_map":{"a":5}})",
-                           R"({"metadata":{"total_size":"x"},"weight_map":{"a":"1.safetensors"}})"}) {
+  for (const char* text : {"{}", "[]", R"({"weight_map":[]})", R"({"weight_map":{}})", R"({"weight_map":{"a":5}})"}) {
     index(text);
     EXPECT_EQ(code_of(open()), "bad_index") << text;
   }
@@ -213,15 +219,73 @@ TEST(Checkpoint, AFolderGivesConfigurationAndTheFilesBeside) {
   folder.write("pytorch_model.bin", "x");
   folder.write("pytorch_model.bin.index.json", "{}");
   folder.write(".gitattributes", "x");
+  fs::create_directories(folder / "1_Pooling" / "deep");
+  folder.write("1_Pooling/config.json", "{}");
+  folder.write("1_Pooling/deep/notes.txt", "x");
   fs::create_directory(folder / "onnx");
-  fs::create_symlink("nowhere", folder / "dangling.txt");
+  folder.write("onnx/model.onnx", "x");
+  fs::create_directory(folder / ".git");
+  folder.write(".git/HEAD", "x");
   const Result<Checkpoint> c = Checkpoint::open(folder.path());
   ASSERT_TRUE(c) << describe(c.error());
   EXPECT_EQ(*c->config()->find("model_type")->as_string(), "llama");
-  EXPECT_EQ(c->side_files(),
-            (std::vector<fs::path>{folder / "LICENSE", folder / "config.json", folder / "tokenizer.json"}));
+  EXPECT_EQ(c->side_files(), (std::vector<fs::path>{"1_Pooling/config.json", "1_Pooling/deep/notes.txt", "LICENSE",
+                                                    "config.json", "tokenizer.json"}));
+  EXPECT_EQ(c->other_weights(), (std::vector<fs::path>{"consolidated.safetensors", "onnx/model.onnx",
+                                                       "pytorch_model.bin", "pytorch_model.bin.index.json"}));
   EXPECT_EQ(c->shards().size(), 1u);
   EXPECT_EQ(c->shards()[0].name, "model.safetensors");
+}
+
+TEST(Checkpoint, TakesTheWeightsOfASentenceEncodersModules) {
+  const TemporaryFolder folder;
+  write_tensors(folder / "model.safetensors", {bytes_tensor("a")});
+  folder.write("modules.json", R"([{"idx":0,"path":""},{"idx":1,"path":"1_Pooling"},{"idx":2,"path":"2_Dense/"}])");
+  fs::create_directory(folder / "2_Dense");
+  folder.write("2_Dense/model.safetensors", "x");
+  fs::create_directory(folder / "3_Other");
+  folder.write("3_Other/model.safetensors", "x");
+  const Result<Checkpoint> c = Checkpoint::open(folder.path());
+  ASSERT_TRUE(c) << describe(c.error());
+  EXPECT_EQ(c->side_files(), (std::vector<fs::path>{"2_Dense/model.safetensors", "modules.json"}));
+  EXPECT_EQ(c->other_weights(), std::vector<fs::path>{"3_Other/model.safetensors"});
+}
+
+TEST(Checkpoint, ALinkToNothingIsAnErrorThatNamesIt) {
+  for (const std::string name : {"config.json", "tokenizer.json", "generation_config.json", "modules.json", "LICENSE",
+                                 "model-00002-of-00002.safetensors", "1_Pooling/config.json"}) {
+    const TemporaryFolder folder;
+    write_tensors(folder / "model.safetensors", {bytes_tensor("a")});
+    fs::create_directory(folder / "1_Pooling");
+    fs::create_symlink("../../blobs/0123", folder / name);
+    const Result<Checkpoint> c = Checkpoint::open(folder.path());
+    ASSERT_EQ(code_of(c), "not_found") << name;
+    EXPECT_EQ(c.error().where.file, folder / name);
+    EXPECT_NE(c.error().message.find("../../blobs/0123"), std::string::npos) << c.error().message;
+  }
+  const TemporaryFolder folder;
+  write_tensors(folder / "model.safetensors", {bytes_tensor("a")});
+  fs::create_symlink("nowhere", folder / "pytorch_model.bin");  // which nobody reads
+  fs::create_symlink("nowhere", folder / ".hidden");
+  EXPECT_TRUE(Checkpoint::open(folder.path()));
+}
+
+TEST(Checkpoint, DoesNotWalkInCirclesOrForEver) {
+  const TemporaryFolder folder;
+  write_tensors(folder / "model.safetensors", {bytes_tensor("a")});
+  fs::create_directory_symlink(".", folder / "again");
+  EXPECT_EQ(code_of(Checkpoint::open(folder.path())), "limit");
+}
+
+TEST(Checkpoint, FindsItsOwnIndexAndRefusesTwo) {
+  const TemporaryFolder folder;
+  write_tensors(folder / "kvant-00001-of-00001.safetensors", {bytes_tensor("a")});
+  folder.write("kvant.safetensors.index.json", R"({"weight_map":{"a":"kvant-00001-of-00001.safetensors"}})");
+  const Result<Checkpoint> c = Checkpoint::open(folder.path());
+  ASSERT_TRUE(c) << describe(c.error());
+  EXPECT_EQ(c->shards()[0].name, "kvant-00001-of-00001.safetensors");
+  folder.write("model.safetensors.index.json", R"({"weight_map":{"a":"kvant-00001-of-00001.safetensors"}})");
+  EXPECT_EQ(code_of(Checkpoint::open(folder.path())), "bad_index");
 }
 
 TEST(Checkpoint, TakesTheOnlySafetensorsFileOfAFolder) {

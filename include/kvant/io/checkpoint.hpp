@@ -19,6 +19,9 @@
 
 namespace kvant::io {
 
+/// Bounds on a config.json.
+inline constexpr JsonLimits kConfigLimits{.max_bytes = std::size_t{16} << 20, .max_depth = 32};
+
 struct CheckpointTensor : TensorInfo {
   std::size_t shard = 0;  ///< index into Checkpoint::shards()
 };
@@ -36,13 +39,14 @@ struct MatrixShape {
 };
 [[nodiscard]] MatrixShape matrix_shape(std::span<const std::uint64_t> shape) noexcept;
 
-/// One safetensors file, or a folder with `model.safetensors.index.json` and its shards, with `model.safetensors`, or
-/// with a single `*.safetensors`. Reading is thread-safe.
+/// One safetensors file, or a folder with `model.safetensors.index.json` (or `kvant.safetensors.index.json`) and its
+/// shards, with `model.safetensors`, or with a single `*.safetensors`. Reading is thread-safe.
 class Checkpoint {
  public:
   /// Opens every shard and checks every header and the index against them. Errors: no_model (a folder without
-  /// weights), bad_index (it contradicts the shards, or names a file outside the folder), those of SafetensorsFile
-  /// and, for config.json, of parse_json().
+  /// weights), bad_index (it contradicts the shards, or names a file outside the folder), not_found (a file of the
+  /// model is a link to nothing), limit (more or deeper files than a model's), those of SafetensorsFile and, for
+  /// config.json and modules.json, of parse_json().
   [[nodiscard]] static Result<Checkpoint> open(const std::filesystem::path& path, Access access = Access::pread);
 
   /// All tensors, by name (bytewise order).
@@ -53,9 +57,12 @@ class Checkpoint {
   [[nodiscard]] const Metadata& metadata() const noexcept { return metadata_; }
   /// config.json of the folder.
   [[nodiscard]] const std::optional<Json>& config() const noexcept { return config_; }
-  /// The folder's other files that belong to the model (configuration, tokenizer, licence, ...): paths, sorted. Weights
-  /// in whatever format, their index, hidden files and subfolders are not among them.
+  /// The folder's other files that belong to the model (configuration, tokenizer, licence, ...), those of subfolders
+  /// among them: by path within the folder, sorted. Hidden files are not among them, nor weights in whatever format and
+  /// their index, but for those of the modules of a sentence encoder.
   [[nodiscard]] const std::vector<std::filesystem::path>& side_files() const noexcept { return side_files_; }
+  /// Weights that are neither read nor copied, as those in another format: by path within the folder, sorted.
+  [[nodiscard]] const std::vector<std::filesystem::path>& other_weights() const noexcept { return other_weights_; }
   [[nodiscard]] const std::vector<Shard>& shards() const noexcept { return shards_; }
   /// What is odd but no error, as whole sentences.
   [[nodiscard]] const std::vector<std::string>& warnings() const noexcept { return warnings_; }
@@ -95,6 +102,7 @@ class Checkpoint {
   Metadata metadata_;
   std::optional<Json> config_;
   std::vector<std::filesystem::path> side_files_;
+  std::vector<std::filesystem::path> other_weights_;
   std::vector<std::string> warnings_;
 };
 

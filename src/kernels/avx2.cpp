@@ -86,10 +86,10 @@ inline Words finite_magnitude(Floats x) noexcept {
   const Words magnitude = _mm256_and_si256(_mm256_castps_si256(x), splat_word(0x7fffffff));
   return _mm256_and_si256(_mm256_cmpgt_epi32(splat_word(0x7f800000), magnitude), magnitude);
 }
-/// x * factor as an integer in -127 … 127, ties to even; NaN is 0.
+/// x * factor as an integer in -128 … 127, ties to even; NaN is 0.
 inline Words round_to_int8(Floats x, Floats factor) noexcept {
   const Floats y = _mm256_mul_ps(x, factor);
-  const Floats limited = _mm256_min_ps(_mm256_max_ps(y, splat(-127.0f)), splat(127.0f));
+  const Floats limited = _mm256_min_ps(_mm256_max_ps(y, splat(-128.0f)), splat(127.0f));
   return _mm256_cvtps_epi32(_mm256_and_ps(limited, _mm256_cmp_ps(y, y, _CMP_ORD_Q)));
 }
 inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
@@ -138,8 +138,8 @@ inline Words four_activations(const std::int8_t* a) noexcept {
   return splat_word(four);
 }
 
-/// A pair of products of codes up to 15 is at most 2 * 15 * 127 = 3810, so eight of them fit in 16 bits; of codes up to
-/// 3, 42 do, and of codes up to 1, 128.
+/// A pair of products of codes up to 15 is at least -2 * 15 * 128 = -3840, so eight of them fit in 16 bits; of codes up
+/// to 3, 42 do, and of codes up to 1, 128.
 template <std::size_t kBits>
 struct DotPacked {
   static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
@@ -165,12 +165,20 @@ using DotW2 = DotPacked<2>;
 using DotW1 = DotPacked<1>;
 
 /// Pairs of products of codes up to 255 would not fit in 16 bits, but those of codes less 128 do: at most
-/// 2 * 128 * 127 = 32512. The instruction wants an unsigned factor, so the code's sign goes over to the activation.
+/// 2 * 128 * 127 = 32512. The instruction wants an unsigned factor, so the code's sign goes over to the activation; all
+/// but that of an activation of -128, which has no opposite: -|w| * 128 is added for |w| * 128 where w < 0. That is
+/// rare (a row has one where its largest magnitude is negative) and is put right by what is missing.
 struct DotW8 {
   static constexpr std::size_t kInputs = 4, kColumns = 64;
   static constexpr std::size_t kDepth = 0;
   static constexpr std::int32_t kOffset = 128;
   static constexpr bool kMayDouble = false;
+  static constexpr bool kMissesLowest = true;
+  /// What is missing where the activation of input `place` of a step is -128.
+  static Words missing(Words v, std::size_t place) noexcept {
+    const Words w = _mm256_sub_epi32(_mm256_and_si256(shift_right(v, 8 * place), splat_word(0xff)), splat_word(128));
+    return _mm256_slli_epi32(_mm256_sub_epi32(_mm256_setzero_si256(), _mm256_min_epi32(w, _mm256_setzero_si256())), 8);
+  }
   struct SignedCodes {
     Words code, magnitude;
   };

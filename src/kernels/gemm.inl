@@ -40,6 +40,43 @@ struct W8 {
 struct Place {
   std::size_t column, row;
   std::size_t ahead[2];
+  const struct Lowest* lowest;  ///< one for each row of the tile, or null
+};
+
+/// Where a row of activations is -128, of which some integer products need to know. One place is usual: that of the
+/// largest magnitude.
+struct Lowest {
+  std::size_t at;
+  std::size_t count;
+
+  Lowest() = default;
+  Lowest(const std::int8_t* a, std::size_t k) noexcept : at(0), count(0) {
+    constexpr std::size_t kAtOnce = 256;  // without a branch for each, which compilers turn into vectors
+    for (std::size_t first = 0; first < k; first += kAtOnce) {
+      const std::size_t end = k - first < kAtOnce ? k : first + kAtOnce;
+      unsigned char any = 0;
+      for (std::size_t i = first; i < end; ++i) any = static_cast<unsigned char>(any | (a[i] == -128 ? 1 : 0));
+      for (std::size_t i = first; any != 0 && i < end; ++i) {
+        if (a[i] != -128) continue;
+        at = i;
+        ++count;
+      }
+    }
+  }
+  /// Calls body(i) for each of them in [begin, end).
+  template <class Body>
+  void for_each(const std::int8_t* a, std::size_t begin, std::size_t end, Body body) const noexcept {
+    if (count == 1) {
+      if (at >= begin && at < end) body(at);
+    } else if (count != 0) {
+      for (std::size_t i = begin; i < end; ++i)
+        if (a[i] == -128) body(i);
+    }
+  }
+};
+template <class W>
+inline constexpr bool kMissesLowest = requires {
+  W::kMissesLowest;
 };
 
 /// The columns beside each other that one tile computes, and where their weights are.
@@ -217,6 +254,21 @@ template <class W, std::size_t MR, std::size_t P, std::size_t NV>
 /// `D` says how four codes, less D::kOffset, and four activations are multiplied and added up exactly, in D::Sums that
 /// hold D::kDepth steps at most (0: any number).
 template <class D, std::size_t MR, std::size_t P, std::size_t NV>
+[[gnu::noinline]] void add_missing(const Stream<D, P, NV>& stream, const GemmArgs& g, const Place& at,
+                                   std::size_t first, std::size_t count, Words (&total)[MR][P * NV]) noexcept {
+  for (std::size_t r = 0; r < MR; ++r) {
+    const std::int8_t* a = g.a_s8 + (at.row + r) * g.lda;
+    at.lowest[r].for_each(a, first, first + count, [&](std::size_t i) {
+      const std::size_t step = (i - first) / D::kInputs * 4 * D::kColumns;
+      for (std::size_t c = 0; c < P * NV; ++c) {
+        const Words v = load_words(stream.codes[c / NV] + step + 4 * kLanes * (c % NV));
+        total[r][c] = add_words(total[r][c], D::missing(v, (i - first) % D::kInputs));
+      }
+    });
+  }
+}
+
+template <class D, std::size_t MR, std::size_t P, std::size_t NV>
 [[gnu::noinline]] void tile_s8(const GemmArgs& g, const Place& at) noexcept {
   constexpr std::size_t kN = P * NV;
   Stream<D, P, NV> stream(g, at);
@@ -237,6 +289,9 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < kN; ++c)
         total[r][c] = splat_word(doubles ? 0 : (D::kOffset - (g.has_zeros ? 0 : g.zero)) * s);
+    }
+    if constexpr (kMissesLowest<D>) {
+      if (at.lowest != nullptr) add_missing<D>(stream, g, at, index * g.group, left < g.group ? left : g.group, total);
     }
     for (std::size_t s = ceil_div(left < g.group ? left : g.group, D::kInputs); s != 0;) {
       std::size_t depth = D::kDepth != 0 && s > D::kDepth ? D::kDepth : s;
@@ -334,7 +389,7 @@ inline void run_rows(const GemmArgs& g, std::size_t rows, const Place& at, std::
 /// almost equal size, so that none is left to be done alone; then columns are cut into runs whose weights stay in the
 /// second-level cache, and the first two blocks of rows fetch half of the next run each.
 template <class Tiles, class W>
-inline void run(const GemmArgs& g) noexcept {
+inline void run(const GemmArgs& g, const Lowest* lowest = nullptr) noexcept {
   constexpr std::size_t kCache = std::size_t{256} << 10;
   constexpr std::size_t kColumns = W::kColumns;
   constexpr std::size_t kAhead = 4096;  // bytes
@@ -354,7 +409,7 @@ inline void run(const GemmArgs& g) noexcept {
       const std::size_t rows = (g.m - row) / (blocks - block);
       const std::size_t even = block == 0 && fetch_next ? run_bytes : kAhead;
       const std::size_t odd = block == 1 && fetch_next ? run_bytes : kAhead;
-      run_rows<Tiles, W>(g, rows, Place{column, row, {even, odd}}, end);
+      run_rows<Tiles, W>(g, rows, Place{column, row, {even, odd}, lowest != nullptr ? lowest + row : nullptr}, end);
       row += rows;
     }
   }
@@ -366,5 +421,24 @@ inline void gemm_f32(const GemmArgs& g) noexcept {
 }
 template <class D>
 inline void gemm_s8(const GemmArgs& g) noexcept {
-  run<Int8Tiles<D>, D>(g);
+  if constexpr (kMissesLowest<D>) {
+    constexpr std::size_t kRows = 512;
+    Lowest lowest[kRows];
+    GemmArgs part = g;
+    for (std::size_t row = 0; row < g.m; row += kRows) {
+      part.m = g.m - row < kRows ? g.m - row : kRows;
+      bool any = false;
+      for (std::size_t r = 0; r < part.m; ++r) {
+        lowest[r] = Lowest(part.a_s8 + r * part.lda, part.k);
+        any |= lowest[r].count != 0;
+      }
+      run<Int8Tiles<D>, D>(part, any ? lowest : nullptr);
+      part.a_s8 += part.m * part.lda;
+      part.a_scales += part.m;
+      part.a_sums_s32 += part.m * (part.group != 0 ? ceil_div(part.k, part.group) : 0);
+      part.y += part.m * part.ldy;
+    }
+  } else {
+    run<Int8Tiles<D>, D>(g);
+  }
 }

@@ -18,9 +18,9 @@ inline void quantize_rows(const QuantizeRowsArgs& g) noexcept {
     const float* x = g.x + row * g.ldx;
     std::int8_t* q = g.q + row * g.ldq;
     const float amax = largest_magnitude(x, g.k);
-    const float inverse = 127.0f / amax;
+    const float inverse = 127.5f / amax;
     const bool usable = inverse <= 0x1.fffffep127f;
-    g.scales[row] = usable ? amax / 127.0f : 0.0f;
+    g.scales[row] = usable ? amax / 127.5f : 0.0f;
     const Floats factor = splat(usable ? inverse : 0.0f);
     std::size_t k = 0;
     for (std::size_t index = 0; index < groups; ++index) {

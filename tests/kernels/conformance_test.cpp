@@ -152,6 +152,40 @@ void check_gemm_specials(const Op& op, kernels::Gemm gemm, kernels::Gemm referen
   }
 }
 
+/// Codes of weights and activations at the ends of their ranges, in runs as long as sums of 16 bits could bear and
+/// longer.
+void check_gemm_extremes(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
+  if (op.activations != kernels::Activations::s8) return;
+  const Packing packing = packing_of(op.weights);
+  constexpr std::size_t kRows = 9;
+  for (const bool has_zeros : {false, true}) {
+    const WeightShape shape{packing, 70, 1100, 1100, true, has_zeros};
+    PlainWeights w = random_weights(shape, 8);
+    const auto most = static_cast<std::uint8_t>((1u << w.bits()) - 1);
+    for (std::size_t row = 0; row < 8; ++row)  // all at one end or the other, or in turns
+      for (std::size_t j = 0; j < w.k; ++j)
+        w.codes[row * w.k + j] = (row < 2 ? row == 1 : (j >> (row - 2) & 1) != 0) ? most : std::uint8_t{0};
+    PlainActivations a = random_activations(kRows, shape.k, shape.group, 9);
+    for (std::size_t i = 0; i < kRows; ++i) {
+      std::int32_t sum = 0;
+      for (std::size_t j = 0; j < w.k; ++j) {
+        std::int8_t& x = a.s8[i * a.lda + j];
+        if (i < 6) x = (i < 2 ? i == 1 : (j >> (i - 2) & 1) != 0) ? std::int8_t{127} : std::int8_t{-128};
+        if (i >= 6 && x == -128) x = -127;
+        if (i >= 6 && j % (w.k / (i - 5)) == 7) x = -128;  // one, two, three of them
+        sum += x;
+      }
+      a.sums_s32[i] = sum;
+    }
+    const GemmProblem problem(w, a, {}, Edge::end);
+    for (const std::size_t m : {std::size_t{1}, std::size_t{2}, std::size_t{4}, kRows}) {
+      const std::vector<float> expected = problem.run(reference, m, Edge::end);
+      const std::vector<float> y = problem.run(gemm, m, Edge::end);
+      EXPECT_EQ(first_difference(y.data(), expected.data(), y.size()), -1) << op.name << " m=" << m;
+    }
+  }
+}
+
 /// Panels [begin, end) write their own columns and no others, and rows of y may be wider than n.
 void check_gemm_subranges(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
   constexpr float kFill = -7777.0f;
@@ -185,6 +219,7 @@ void check_gemm_subranges(const Op& op, kernels::Gemm gemm, kernels::Gemm refere
 void check(const Op& op, kernels::Gemm Kernels::*slot, const Kernels& tier) {
   check_gemm(op, tier.*slot, generic().*slot);
   check_gemm_specials(op, tier.*slot, generic().*slot);
+  check_gemm_extremes(op, tier.*slot, generic().*slot);
   check_gemm_subranges(op, tier.*slot, generic().*slot);
 }
 
@@ -255,8 +290,8 @@ void check(const Op&, decltype(&Kernels::quantize_rows_s8) slot, const Kernels& 
       for (std::uint64_t seed = 0; seed < 12; ++seed) {
         std::vector<float> x = random_vector(5 * k, seed * 1000 + k);
         for (std::size_t j = 0; j < k; ++j) {
-          x[k + j] = kSpecials[seed % kSpecials.size()];               // a whole row of one special value
-          x[2 * k + j] = static_cast<float>(j % 255) - 127.0f + 0.5f;  // ties
+          x[k + j] = kSpecials[seed % kSpecials.size()];        // a whole row of one special value
+          x[2 * k + j] = static_cast<float>(j % 256) - 127.5f;  // ties
           x[3 * k + j] *= std::ldexp(1.0f, static_cast<int>(seed) * 20 - 140);
         }
         x[4 * k + seed % k] = kSpecials[seed % kSpecials.size()];

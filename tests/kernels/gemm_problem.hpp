@@ -41,7 +41,7 @@ inline PlainActivations random_activations(std::size_t m, std::size_t k, std::si
     a.scales.push_back(std::fabs(normal(rng)) * 0.01f);
     for (std::size_t j = 0; j < k; ++j) {
       a.f32[i * a.lda + j] = normal(rng);
-      a.s8[i * a.lda + j] = static_cast<std::int8_t>(static_cast<int>(rng() % 255) - 127);
+      a.s8[i * a.lda + j] = static_cast<std::int8_t>(static_cast<int>(rng() % 256) - 128);
       if (groups == 0) continue;
       a.sums_f32[i * groups + j / group] += a.f32[i * a.lda + j];
       a.sums_s32[i * groups + j / group] += a.s8[i * a.lda + j];

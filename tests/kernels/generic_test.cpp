@@ -148,7 +148,7 @@ TEST(Generic, QuantizesActivationsWithinHalfAStep) {
   generic::quantize_rows_s8({x.data(), 1, kK, kK, 32, q.data(), 104, &scale, sums.data()});
   std::int32_t total = 0;
   for (std::size_t j = 0; j < kK; ++j) {
-    EXPECT_NEAR(double{x[j]}, q[j] * double{scale}, double{scale} * (0.5 + 127 * 3 * kUnit)) << j;
+    EXPECT_NEAR(double{x[j]}, q[j] * double{scale}, double{scale} * (0.5 + 128 * 3 * kUnit)) << j;
     total += q[j];
   }
   EXPECT_EQ(sums[0] + sums[1] + sums[2] + sums[3], total);
@@ -166,16 +166,25 @@ TEST(Generic, QuantizesARowOfZerosToZerosWithScaleZero) {
   EXPECT_EQ(sum, 0);
 }
 
-TEST(Generic, QuantizesInfToTheLargestCodeAndNaNToZero) {
+TEST(Generic, QuantizesTheLargestMagnitudeToTheEndOfItsSign) {
+  const std::vector<float> x{-2.0f, 2.0f, 1.0f, -1.0f};  // +-127.5 steps, then +-63.75
+  std::vector<std::int8_t> q(8);
+  float scale = 0;
+  std::int32_t sum = 0;
+  generic::quantize_rows_s8({x.data(), 1, 4, 4, 8, q.data(), 8, &scale, &sum});
+  EXPECT_EQ(q, (std::vector<std::int8_t>{-128, 127, 64, -64, 0, 0, 0, 0}));
+}
+
+TEST(Generic, QuantizesInfToTheOutermostCodesAndNaNToZero) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   const std::vector<float> x{kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 2.0f};
   std::vector<std::int8_t> q(8);
   float scale = 0;
   std::int32_t sum = 0;
   generic::quantize_rows_s8({x.data(), 1, 4, 4, 8, q.data(), 8, &scale, &sum});
-  EXPECT_EQ(q, (std::vector<std::int8_t>{127, -127, 0, 127, 0, 0, 0, 0}));
-  EXPECT_EQ(scale, 2.0f / 127.0f);
-  EXPECT_EQ(sum, 127);
+  EXPECT_EQ(q, (std::vector<std::int8_t>{127, -128, 0, 127, 0, 0, 0, 0}));
+  EXPECT_EQ(scale, 2.0f / 127.5f);
+  EXPECT_EQ(sum, 126);
 }
 
 TEST(Generic, AddsOuterProductsToTheUpperTriangle) {

@@ -75,7 +75,8 @@ double reference(const Matrix<float>& x, const Matrix<float>& w, bool int8_activ
   for (std::size_t k = 0; k < x.cols(); ++k) {
     double a = static_cast<double>(x(i, k));
     if (int8_activations && amax > 0)
-      a = std::nearbyint(static_cast<double>(x(i, k) * (127.0f / static_cast<float>(amax)))) * amax / 127;
+      a = std::fmin(std::nearbyint(static_cast<double>(x(i, k) * (127.5f / static_cast<float>(amax)))), 127) * amax /
+          127.5;
     sum += a * static_cast<double>(w(j, k));
   }
   return sum;

@@ -75,7 +75,7 @@ class Linear {
   }
 
   /// y[m, out] = x[m, in] * W^T + bias. Under an activation scheme each row of x is first rounded to int8 codes of
-  /// amax / 127, where amax is its largest finite magnitude; NaN counts as 0 and Inf as the outermost code. `bad_shape`
+  /// amax / 127.5, where amax is its largest finite magnitude; NaN counts as 0 and Inf as the outermost code. `bad_shape`
   /// where the views do not fit. The result does not depend on the context, nor on the other rows of x.
   [[nodiscard]] Status multiply(MatrixView<const float> x, MatrixView<float> y, const Context& context = {}) const {
     if (x.cols() != k_ || y.cols() != n_ || x.rows() != y.rows())
@@ -127,7 +127,7 @@ class Linear {
   }
 
  private:
-  /// Groups beyond this could overflow the kernels' int32 sums: 65536 * 255 * 127 < 2^31.
+  /// Groups beyond this could overflow the kernels' int32 sums: 65536 * 255 * 128 < 2^31.
   static constexpr std::size_t kMaxIntegerGroup = 65536;
 
   /// Copies of the activations in the form that a kernel wants.

@@ -14,16 +14,20 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/atomic_file.cpp
        src/io/checkpoint.cpp
        src/io/checkpoint_files.cpp
+       src/io/compressed_tensors.cpp
+       src/io/conventions.cpp
        src/io/convert.cpp
        src/io/input_file.cpp
        src/io/json.cpp
        src/io/json_edit.cpp
        src/io/json_sax.cpp
        src/io/live_temporaries.cpp
+       src/io/name_pattern.cpp
        src/io/npy.cpp
        src/io/output_lock.cpp
        src/io/posix.cpp
        src/io/quantization_config.cpp
+       src/io/read_weight.cpp
        src/io/safetensors.cpp
        src/io/safetensors_header.cpp
        src/io/sniff.cpp
@@ -45,7 +49,6 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/evaluate.cpp
        src/pipeline/limits.cpp
        src/pipeline/machine_load.cpp
-       src/pipeline/name_pattern.cpp
        src/pipeline/output.cpp
        src/pipeline/output_config.cpp
        src/pipeline/peaks.cpp

@@ -120,7 +120,7 @@ Result<Linear> read_tensor(const WeightSource& source, const std::optional<Schem
                 where_of(source));
   auto codes = weights->read_quantized(*weight);
   if (!codes) return propagate(codes);
-  return Linear::from({std::move(*codes), {}});
+  return Linear::from({std::move(*codes), {}, weights->input_parameters(*weight)});
 }
 
 Result<Linear> read_weight(const WeightSource& source, const std::optional<Scheme>& scheme, const Context& context) {

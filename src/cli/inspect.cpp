@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +29,9 @@ struct Contents {
   io::Metadata metadata;
   std::uint64_t bytes = 0;
   std::vector<std::string> warnings;
+  /// Of quantized weights, where there are any; `is_read` tells whether the list holds weights or mere tensors.
+  std::string convention;
+  bool is_read = true;
 
   [[nodiscard]] std::uint64_t parameters() const {
     std::uint64_t n = 0;
@@ -34,8 +39,10 @@ struct Contents {
     return n;
   }
 
-  /// Over the quantized tensors or, where there are none, over the matrices.
-  [[nodiscard]] double bits_per_weight() const {
+  /// Over the quantized tensors or, where there are none, over the matrices. Nothing where the tensors hold codes of
+  /// which no number of weights is known.
+  [[nodiscard]] std::optional<double> bits_per_weight() const {
+    if (!is_read) return std::nullopt;
     std::uint64_t bytes_of[2] = {0, 0};
     std::uint64_t elements_of[2] = {0, 0};
     for (const io::WeightInfo& t : tensors) {
@@ -50,7 +57,7 @@ struct Contents {
 };
 
 Contents describe_checkpoint(const io::Checkpoint& checkpoint) {
-  return {{}, checkpoint.metadata(), checkpoint.file_bytes(), checkpoint.warnings()};
+  return {{}, checkpoint.metadata(), checkpoint.file_bytes(), checkpoint.warnings(), "", true};
 }
 
 Result<Contents> read_contents(const std::filesystem::path& path) {
@@ -58,6 +65,8 @@ Result<Contents> read_contents(const std::filesystem::path& path) {
   if (weights) {
     Contents contents = describe_checkpoint(weights->checkpoint());
     contents.tensors = weights->list();
+    if (std::any_of(contents.tensors.begin(), contents.tensors.end(), [](const auto& t) { return t.scheme; }))
+      contents.convention = weights->convention() == io::Convention::kvant ? "kvant" : "compressed-tensors";
     return contents;
   }
   if (weights.error().code != ErrorCode::unsupported) return propagate(weights);
@@ -65,6 +74,9 @@ Result<Contents> read_contents(const std::filesystem::path& path) {
   if (!checkpoint) return propagate(checkpoint);
   Contents contents = describe_checkpoint(*checkpoint);
   contents.warnings.push_back(describe(weights.error()));
+  const auto foreign = io::find_foreign_convention(*checkpoint);
+  contents.convention = foreign ? foreign->name : "compressed-tensors";
+  contents.is_read = false;
   for (const io::CheckpointTensor& t : checkpoint->tensors())
     contents.tensors.push_back({t.name, t.shape, t.dtype, std::nullopt, t.bytes});
   return contents;
@@ -102,8 +114,13 @@ class Inspect final : public Command {
       tensors.push_back(std::move(row));
     }
     io::Json json = document("inspect");
-    json.set("container", "safetensors").set("bytes", contents.bytes).set("parameters", contents.parameters());
-    json.set("bits_per_weight", contents.bits_per_weight()).set("metadata", std::move(metadata));
+    json.set("container", "safetensors")
+        .set("bytes", contents.bytes)
+        .set("parameters", contents.is_read ? io::Json(contents.parameters()) : io::Json());
+    const auto bits = contents.bits_per_weight();
+    json.set("bits_per_weight", bits ? io::Json(*bits) : io::Json());
+    json.set("convention", contents.convention.empty() ? io::Json() : io::Json(io::printable(contents.convention)));
+    json.set("metadata", std::move(metadata));
     json.set("tensors", std::move(tensors));
     return json;
   }
@@ -113,9 +130,13 @@ class Inspect final : public Command {
     for (const io::WeightInfo& t : contents.tensors)
       table.row({io::printable(t.name), std::string(dtype_info(t.dtype).name), human_shape(t.shape),
                  std::to_string(t.stored_bytes), t.scheme ? to_text(*t.scheme) : ""});
-    return fmt::format("{}\nsafetensors, {} tensors, {} parameters, {:.3f} bits per weight, {}\n", table.text(),
-                       contents.tensors.size(), contents.parameters(), contents.bits_per_weight(),
-                       human_bytes(static_cast<double>(contents.bytes)));
+    const std::string size = human_bytes(static_cast<double>(contents.bytes));
+    if (!contents.is_read)
+      return fmt::format("{}\nsafetensors, {} tensors, {}; quantized, convention: {} (not read)\n", table.text(),
+                         contents.tensors.size(), size, io::printable(contents.convention));
+    return fmt::format("{}\nsafetensors, {} tensors, {} parameters, {:.3f} bits per weight, {}{}\n", table.text(),
+                       contents.tensors.size(), contents.parameters(), *contents.bits_per_weight(), size,
+                       contents.convention.empty() ? "" : "; quantized, convention: " + contents.convention);
   }
 
   std::filesystem::path path_;

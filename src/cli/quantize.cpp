@@ -7,6 +7,8 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -44,7 +46,7 @@ class Quantize final : public Command {
                    false, [this](std::string_view, const std::string& text) { return set_scheme(text); });
     std::vector<std::string_view> methods;
     for (const QuantizerInfo& q : kQuantizers) methods.push_back(q.name);
-    options.choice({"--method", "M", "how codes are chosen (kvant list methods)"}, job_.method, methods);
+    options.choice({"--method", "M", "how codes are chosen (kvant list methods)"}, method_, methods);
     options.custom({"--rule", "PATTERN=SCHEME", "another scheme for tensors whose name matches; the first rule wins"},
                    Need::optional, "", true,
                    [this](std::string_view, const std::string& text) { return add_rule(text); });
@@ -67,10 +69,15 @@ class Quantize final : public Command {
   Status run(Console& console) override {
     job_.effort = static_cast<int>(effort_);
     job_.nonfinite = nonfinite_ == "zero" ? NonFinite::zero : nonfinite_ == "keep" ? NonFinite::keep : NonFinite::error;
-    job_.rtn.power_rule = power_rule_ == "up"        ? PowerRule::up
-                          : power_rule_ == "nearest" ? PowerRule::nearest
-                          : power_rule_ == "ct"      ? PowerRule::ct
-                                                     : PowerRule::floor;
+    job_.method = *AnyQuantizer::find(method_);
+    job_.method.visit([&](std::string_view option, auto& value, std::string_view) {
+      if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, PowerRule>)
+        if (option == "power_rule")
+          value = power_rule_ == "up"        ? PowerRule::up
+                  : power_rule_ == "nearest" ? PowerRule::nearest
+                  : power_rule_ == "ct"      ? PowerRule::ct
+                                             : PowerRule::floor;
+    });
     job_.mode = force_ ? io::OutputMode::replace : io::OutputMode::refuse;
     const auto runtime = make_runtime(console.options());
     if (!runtime) return propagate(runtime);
@@ -110,7 +117,7 @@ class Quantize final : public Command {
     io::Json row = io::Json::object();
     row.set("name", t.plan.name).set("action", pipeline::action_name(t.plan.action));
     row.set("scheme", known(t.plan.action != Action::copy, scheme_text(t)));
-    row.set("method", known(t.plan.action == Action::quantize, job_.method));
+    row.set("method", known(t.plan.action == Action::quantize, job_.method.name()));
     row.set("rule", known(!t.plan.rule.empty(), t.plan.rule));
     row.set("sqnr_db", known(measured(t), t.distortion.sqnr_db));
     row.set("relative_error", known(measured(t), t.distortion.relative_error));
@@ -172,6 +179,7 @@ class Quantize final : public Command {
   }
 
   pipeline::QuantizeJob job_;
+  std::string method_{AnyQuantizer().name()};
   std::uint64_t effort_ = 1;
   std::string power_rule_ = "floor";
   std::string nonfinite_ = "error";

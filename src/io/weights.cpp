@@ -2,10 +2,11 @@
 #include "kvant/io/weights.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <unordered_set>
 
 #include "guard.hpp"
-#include "kvant/io/stored_weight.hpp"
+#include "kvant/core/contract.hpp"
 #include "kvant/quant/encode.hpp"
 
 namespace kvant::io {
@@ -17,23 +18,20 @@ Result<Weights> Weights::open(const std::filesystem::path& path, Access access) 
   if (!stored) return propagate(stored);
   return guarded([&]() -> Result<Weights> {
     Weights result(std::move(*checkpoint));
-    std::unordered_set<std::string> roles;
+    std::unordered_set<std::string_view> roles;
     if (*stored) {
-      result.convention_ = (*stored)->convention;
-      for (QuantizedWeight& w : (*stored)->weights) {
-        WeightInfo info{w.name, {w.rows, w.cols}, DType::u8, w.scheme, 0};
-        for (const TensorSpec& spec : stored_tensors(w, result.convention_)) {
-          const CheckpointTensor* tensor = result.checkpoint_.find(spec.name);
-          if (tensor == nullptr)
-            return fail(ErrorCode::bad_metadata, "is missing, but the quantization configuration needs it",
-                        {path.string(), spec.name, {}});
-          if (spec.name != w.name + "_shape") info.stored_bytes += tensor->bytes;
-          if (!roles.insert(spec.name).second)
-            return fail(ErrorCode::bad_metadata, "belongs to two quantized weights", {path.string(), spec.name, {}});
+      result.stored_ = std::move(**stored);
+      for (const StoredWeight& w : result.stored_.weights) {
+        WeightInfo info{w.name, {w.rows, w.cols}, w.codes.dtype, w.scheme, 0};
+        for (const std::string& name : w.tensors) {
+          if (name != w.name + "_shape") info.stored_bytes += result.checkpoint_.find(name)->bytes;
+          roles.insert(name);
         }
-        info.dtype = result.checkpoint_.find(stored_tensors(w, result.convention_).front().name)->dtype;
         result.list_.push_back(std::move(info));
       }
+      roles.insert(result.stored_.other_tensors.begin(), result.stored_.other_tensors.end());
+      std::sort(result.stored_.weights.begin(), result.stored_.weights.end(),
+                [](const StoredWeight& x, const StoredWeight& y) { return x.name < y.name; });
     }
     for (const CheckpointTensor& tensor : result.checkpoint_.tensors())
       if (!roles.contains(tensor.name))
@@ -50,10 +48,18 @@ const WeightInfo* Weights::find(std::string_view name) const noexcept {
   return it != list_.end() && it->name == name ? &*it : nullptr;
 }
 
-Result<QMatrix> Weights::read_quantized(const WeightInfo& weight) const {
-  expects(weight.scheme && !weight.scheme->is_cast(), "a quantized weight");
-  return read_weight(checkpoint_, {weight.name, *weight.scheme, weight.shape[0], weight.shape[1]}, convention_);
+const StoredWeight& Weights::stored(const WeightInfo& weight) const {
+  const auto at = std::lower_bound(stored_.weights.begin(), stored_.weights.end(), weight.name,
+                                   [](const StoredWeight& w, const std::string& n) { return w.name < n; });
+  expects(at != stored_.weights.end() && at->name == weight.name, "a quantized weight");
+  return *at;
 }
+
+Result<QMatrix> Weights::read_quantized(const WeightInfo& weight) const {
+  return read_weight(checkpoint_, stored(weight));
+}
+
+InputParameters Weights::input_parameters(const WeightInfo& weight) const { return stored(weight).input; }
 
 Result<Matrix<float>> Weights::read_float(const WeightInfo& weight) const {
   if (!weight.scheme) return checkpoint_.read_matrix(*checkpoint_.find(weight.name));

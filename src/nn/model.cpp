@@ -68,6 +68,10 @@ class ModelLoader {
   [[nodiscard]] Where where(std::string tensor = {}) const { return {file_, std::move(tensor), {}}; }
 
   Status read_config() {
+    if (!weights_.not_computed().empty())
+      return fail(ErrorCode::unsupported,
+                  "is to be run with " + weights_.not_computed() + ", which the forward pass does not compute",
+                  where());
     const auto& json = weights_.checkpoint().config();
     if (!json)
       return fail(ErrorCode::bad_config, "holds weights without a config.json; a forward pass needs the model's folder",
@@ -189,7 +193,7 @@ class ModelLoader {
     if (is_quantized(*slot.weight)) {
       auto codes = weights_.read_quantized(*slot.weight);
       if (!codes) return propagate(codes);
-      auto linear = Linear::from({std::move(*codes), std::move(bias)});
+      auto linear = Linear::from({std::move(*codes), std::move(bias), weights_.input_parameters(*slot.weight)});
       if (!linear) return propagate(linear);
       *slot.linear = std::move(*linear);
       return {};

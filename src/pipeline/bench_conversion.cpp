@@ -14,8 +14,8 @@
 #include "bench_case.hpp"
 #include "bench_data.hpp"
 #include "caches.hpp"
+#include "io/name_pattern.hpp"
 #include "kvant/quant/encode.hpp"
-#include "name_pattern.hpp"
 
 namespace kvant::pipeline {
 namespace {
@@ -154,7 +154,6 @@ Result<Conversion> grid_conversion(std::string_view text, MatrixView<const float
 template <class Body>
 void for_each_row(std::size_t rows, const Context& context, Body body) {
   context.for_each(ceil_div(rows, kRowsPerTask), [&](std::size_t task) {
-    const DefaultFpEnvironment standard;
     for (std::size_t r = task * kRowsPerTask; r < std::min(rows, (task + 1) * kRowsPerTask); ++r) body(r);
   });
 }
@@ -242,7 +241,7 @@ BenchCase search_case(std::string_view text, const std::shared_ptr<Floats>& floa
 
 Result<std::vector<BenchCase>> conversion_cases(const LayerShape& shape, const BenchOptions& options,
                                                 const Context& context) {
-  const auto pattern = NamePattern::compile(options.op);
+  const auto pattern = io::NamePattern::compile(options.op);
   if (!pattern) return propagate(pattern);
   Status failed;
   const auto wanted = [&](std::string_view name) {

@@ -11,12 +11,12 @@
 #include "bench_case.hpp"
 #include "bench_data.hpp"
 #include "caches.hpp"
+#include "io/name_pattern.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/core/rng.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/quant/encode.hpp"
 #include "linear/op_of.hpp"
-#include "name_pattern.hpp"
 
 namespace kvant::pipeline {
 namespace {
@@ -115,7 +115,7 @@ BenchCase make_case(const std::shared_ptr<Layer>& layer, std::size_t m, const st
 
 Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const BenchOptions& options,
                                             const Context& context) {
-  const auto pattern = NamePattern::compile(options.op);
+  const auto pattern = io::NamePattern::compile(options.op);
   if (!pattern) return propagate(pattern);
   std::vector<BenchCase> cases;
   if (options.row_counts.empty()) return cases;

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "kvant/core/contract.hpp"
-#include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/numeric/formats.hpp"
 #include "kvant/tensor/matrix.hpp"
@@ -28,10 +27,7 @@ class CastMatrix {
       floats_.resize(values.rows() * cols_);
     else
       halfs_.resize(values.rows() * cols_);
-    context.for_each(values.rows(), [&](std::size_t r) {
-      const DefaultFpEnvironment standard;
-      encode_row(values.row(r), r);
-    });
+    context.for_each(values.rows(), [&](std::size_t r) { encode_row(values.row(r), r); });
   }
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "kvant/core/checked.hpp"
-#include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/quant/distortion.hpp"
 #include "kvant/tensor/matrix.hpp"
@@ -25,7 +24,6 @@ DistortionMeter measure(const Matrix<float>& original, const Context& context, D
   constexpr std::size_t kMeterRows = 16;
   std::vector<DistortionMeter> meters(ceil_div(original.rows(), kMeterRows));
   context.for_each(meters.size(), [&](std::size_t i) {
-    const DefaultFpEnvironment standard;
     std::vector<float> row(original.cols());
     for (std::size_t r = i * kMeterRows; r < std::min(original.rows(), (i + 1) * kMeterRows); ++r) {
       decode_row(r, std::span<float>(row));

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "name_pattern.hpp"
+#include "io/name_pattern.hpp"
 
 namespace kvant::pipeline {
 namespace {
@@ -70,10 +70,36 @@ Result<Rule> parse_rule(std::string_view text) {
   return Rule{std::string(text.substr(0, at)), *scheme, std::string(text)};
 }
 
+namespace {
+
+/// What no checkpoint can hold, or nothing here can choose.
+Status check_storable(const Scheme& scheme) {
+  if (!is_listed(scheme.format) || !is_listed(scheme.scale_type))
+    return fail(ErrorCode::unsupported,
+                "the format " + std::string(scheme.info().name) +
+                    " is the program's own: no file holds its levels, so none could be read back");
+  if (scheme.activation && scheme.activation->is_static)
+    return fail(ErrorCode::unsupported, "scheme '" + to_text(scheme) +
+                                            "': static activations take calibration, which there is none of yet; "
+                                            "dynamic ones, as int8-token, need none");
+  return {};
+}
+
+Status check_storable(const PlanOptions& options) {
+  if (const Status ok = check_storable(options.scheme); !ok) return ok;
+  for (const Rule& rule : options.rules)
+    if (rule.scheme)
+      if (const Status ok = check_storable(*rule.scheme); !ok) return ok;
+  return {};
+}
+
+}  // namespace
+
 Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options) {
-  std::vector<NamePattern> patterns;
+  if (const Status ok = check_storable(options); !ok) return propagate(ok);
+  std::vector<io::NamePattern> patterns;
   for (const Rule& rule : options.rules) {
-    auto pattern = NamePattern::compile(rule.pattern);
+    auto pattern = io::NamePattern::compile(rule.pattern);
     if (!pattern) return propagate(pattern);
     patterns.push_back(std::move(*pattern));
   }

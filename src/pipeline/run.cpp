@@ -8,13 +8,14 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <type_traits>
 
 #include "cast.hpp"
 #include "kvant/io/stored_weight.hpp"
 #include "kvant/io/utf8.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/architectures.hpp"
-#include "kvant/passes/passes.hpp"
 #include "measure.hpp"
 #include "output.hpp"
 #include "output_config.hpp"
@@ -163,11 +164,8 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
                        const QuantizeJob& job, TensorReport& report) {
   const Scheme& scheme = report.plan.scheme;
   const io::QuantizedWeight weight{tensor.name, scheme, tensor.shape[0], tensor.shape[1]};
-  RtnConfig config = job.rtn;
-  config.search = config.search && job.effort > 0;
-  const Rtn method{config};
   const Grid grid(scheme, run.context.kernels());
-  const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, Rtn::kRowwise);
+  const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, job.method.rowwise());
   DistortionMeter meter;
   std::uint64_t first = 0;
   do {
@@ -175,7 +173,7 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
     if (!band) return propagate(band);
     if (const Status ok = check_band(*band, first, job.nonfinite); !ok) return ok;
     auto layer =
-        method({tensor.name, band->view(), job.nonfinite, run.shared_amax[tensor.name], {}}, scheme, run.context);
+        job.method({tensor.name, band->view(), job.nonfinite, run.shared_amax[tensor.name], {}}, scheme, run.context);
     if (!layer) return propagate(layer);
     const QMatrix& q = layer->weight;
     report.clamped_scales += q.clamped_scales;
@@ -213,9 +211,6 @@ std::vector<std::vector<std::size_t>> by_shard(const io::Checkpoint& checkpoint)
 }
 
 Status check_job(const QuantizeJob& job) {
-  const bool known =
-      std::any_of(kQuantizers.begin(), kQuantizers.end(), [&](const QuantizerInfo& m) { return m.name == job.method; });
-  if (!known) return fail(ErrorCode::usage, "method '" + job.method + "' is none; see 'kvant list methods'");
   if (job.effort < 0 || job.effort > 3) return fail(ErrorCode::usage, "effort is 0, 1, 2 or 3");
   return {};
 }
@@ -415,8 +410,13 @@ Result<Report> with_weights(const std::filesystem::path& input, Body&& body) try
 
 Result<QuantizeReport> quantize_checkpoint(const QuantizeJob& job, const Context& context, Progress& progress) {
   if (const Status ok = check_job(job); !ok) return propagate(ok);
+  QuantizeJob asked = job;
+  asked.method.visit([&](std::string_view option, auto& value, std::string_view) {
+    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, bool>)
+      if (option == "search" && job.effort == 0) value = false;
+  });
   return with_weights<QuantizeReport>(
-      job.input, [&](const io::Weights& weights) { return quantize_opened(job, weights, context, progress); });
+      job.input, [&](const io::Weights& weights) { return quantize_opened(asked, weights, context, progress); });
 }
 
 Result<DequantizeReport> dequantize_checkpoint(const DequantizeJob& job, const Context& context, Progress& progress) {

@@ -108,8 +108,8 @@ TEST_F(Streams, DecimalsAreIndependentOfTheLocale) {
 
 TEST_F(Streams, InspectHasTheKeysOfItsSchema) {
   const kvant::io::Json json = json_of(run_kvant({"inspect", folder_ / "m.safetensors", "--json"}).out);
-  EXPECT_EQ(keys_of(json),
-            (Keys{"schema", "container", "bytes", "parameters", "bits_per_weight", "metadata", "tensors"}));
+  EXPECT_EQ(keys_of(json), (Keys{"schema", "container", "bytes", "parameters", "bits_per_weight", "convention",
+                                 "metadata", "tensors"}));
   EXPECT_EQ(text_at(json, "schema"), "kvant.inspect/1");
   EXPECT_EQ(text_at(json, "container"), "safetensors");
   EXPECT_EQ(number_at(json, "bytes"), static_cast<double>(std::filesystem::file_size(folder_ / "m.safetensors")));

@@ -89,7 +89,8 @@ TEST(Usage, RefusesWhatIsMissingTwiceOrOutOfRange) {
 }
 
 TEST(Usage, RefusesSchemesThatDoNotParse) {
-  for (const char* scheme : {"int4", "int9-channel", "", "int4-g0", "bf16-g128", "int4-g128-", "int4-g128/int4-token"})
+  for (const char* scheme : {"int4", "int9-channel", "", "int4-g0", "bf16-g128", "int4-g128-", "int4-g128/int9-token",
+                             "int4-g128/nf4-token", "int4-g128/int8-channel", "int4-g128/fp8_e4m3fn"})
     expect_error({"quantize", "a", "-o", "b", "--scheme", scheme}, 2, "bad_scheme");
 }
 

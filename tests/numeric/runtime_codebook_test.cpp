@@ -93,7 +93,7 @@ TEST(CustomFormat, IsAnyStructThatTheConceptTakes) {
   const kvant::Matrix<float> w(2, 40, reference::random_uniform(80, 3.0f, 5));
   const auto q = kvant::quantize<quarters>(w.view(), kvant::PerGroup{16});
   ASSERT_TRUE(q);
-  EXPECT_EQ(kvant::to_text(q->scheme), "quarters-g16");
+  EXPECT_EQ(kvant::to_text(q->scheme), "custom:quarters-g16");
   const kvant::Matrix<float> back = kvant::dequantize(*q);
   for (std::size_t r = 0; r < 2; ++r)
     for (std::size_t c = 0; c < 40; ++c) {

@@ -22,7 +22,7 @@ class PlanTest : public ::testing::Test {
           "model.embed_tokens.weight", "visual.up.weight", "layers.0.q_proj.bias", "table"})
       specs.push_back({name, DType::f16, {4, 8}});
     specs.push_back({"scale.weight", DType::f32, {8}});
-    specs.push_back({"index.weight", DType::i32, {4, 8}});
+    specs.push_back({"embeddings.position_ids", DType::i32, {4, 8}});
     auto writer = io::SafetensorsWriter::create(folder_ / "m.safetensors", specs, {}, io::OutputMode::refuse);
     ASSERT_TRUE(writer);
     const std::vector<std::byte> zeros(4 * 8 * 4);
@@ -79,7 +79,8 @@ TEST_F(PlanTest, AnchorsPatternsToWholeNamesAndKeepsCase) {
 TEST_F(PlanTest, RefusesARuleThatAppliesToNothing) {
   EXPECT_EQ(plan("int4-g32", {*parse_rule("nothing.*=int8-channel")}).error().code, ErrorCode::rule_matches_nothing);
   EXPECT_EQ(plan("int4-g32", {*parse_rule("scale.weight=int8-channel")}).error().code, ErrorCode::rule_matches_nothing);
-  EXPECT_EQ(plan("int4-g32", {*parse_rule("index.weight=bf16")}).error().code, ErrorCode::rule_matches_nothing);
+  EXPECT_EQ(plan("int4-g32", {*parse_rule("embeddings.position_ids=bf16")}).error().code,
+            ErrorCode::rule_matches_nothing);
 }
 
 TEST_F(PlanTest, WarnsOfAShadowedRule) {

@@ -8,7 +8,7 @@
 namespace kvant {
 
 /// Runs `task(context, i)` for every i in [0, count), in any order, possibly at once, and returns when all are done.
-/// Results never depend on the executor: kvant splits work by its own rules, not by the number of threads.
+/// Results never depend on how work is split, nor on who runs it.
 class Executor {
  public:
   using Task = void (*)(void* context, std::size_t index);

@@ -37,7 +37,7 @@ struct WeightInfo {
 class Weights {
  public:
   /// Opens a checkpoint and reads its quantization configuration. Errors: those of Checkpoint::open, bad_config and
-  /// bad_metadata (the configuration contradicts the tensors), unsupported (another tool's convention).
+  /// bad_metadata (the configuration contradicts the tensors), unsupported (another tool's convention, by name).
   [[nodiscard]] static Result<Weights> open(const std::filesystem::path& path, Access access = Access::pread);
 
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
@@ -46,17 +46,24 @@ class Weights {
   [[nodiscard]] const WeightInfo* find(std::string_view name) const noexcept;
 
   /// How quantized weights are stored, where there are any.
-  [[nodiscard]] Convention convention() const noexcept { return convention_; }
+  [[nodiscard]] Convention convention() const noexcept { return stored_.convention; }
+  /// What the configuration asks of a forward pass beyond the schemes of layers, and nothing here computes; empty:
+  /// nothing.
+  [[nodiscard]] const std::string& not_computed() const noexcept { return stored_.not_computed; }
 
-  /// A quantized weight. Contract: `weight.scheme` is set and is no cast.
+  /// A quantized weight. Contract: `weight.scheme` is set.
   [[nodiscard]] Result<QMatrix> read_quantized(const WeightInfo& weight) const;
+  /// The parameters of its layer's inputs, where its scheme has static activations. Contract: likewise.
+  [[nodiscard]] InputParameters input_parameters(const WeightInfo& weight) const;
   /// Any weight as floats; a quantized one is dequantized.
   [[nodiscard]] Result<Matrix<float>> read_float(const WeightInfo& weight) const;
 
  private:
   explicit Weights(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+  [[nodiscard]] const StoredWeight& stored(const WeightInfo& weight) const;
+
   Checkpoint checkpoint_;
-  Convention convention_ = Convention::kvant;
+  StoredWeights stored_;  ///< weights by name
   std::vector<WeightInfo> list_;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kvant/core/executor.hpp"
+#include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/generic.hpp"
 #include "kvant/kernels/kernels.hpp"
 
@@ -17,13 +18,18 @@ class Context {
 
   [[nodiscard]] const kernels::Kernels& kernels() const noexcept { return *kernels_; }
 
-  /// `body(i)` for i in [0, count), in any order, possibly at once.
+  /// `body(i)` for i in [0, count), in any order, possibly at once, each in the default floating-point environment:
+  /// what is computed does not depend on which thread does it, nor on what a host has set for its own.
   template <class Body>
   void for_each(std::size_t count, Body&& body) const {
     if (executor_ == nullptr) {
+      const DefaultFpEnvironment standard;
       for (std::size_t i = 0; i < count; ++i) body(i);
     } else {
-      parallel_for(*executor_, count, body);
+      parallel_for(*executor_, count, [&body](std::size_t i) {
+        const DefaultFpEnvironment standard;
+        body(i);
+      });
     }
   }
   [[nodiscard]] unsigned concurrency() const noexcept { return executor_ != nullptr ? executor_->concurrency() : 1; }

@@ -65,8 +65,8 @@ struct SyrkArgs {
   std::size_t row_begin, row_end;  ///< rows i of c to compute
 };
 
-/// Dynamic activation quantization, one scale a row, as compressed-tensors' symmetric rule has it: scale = amax / 127.5,
-/// q = round(x * (127.5 / amax)) in -128 … 127.
+/// Dynamic activation quantization, one scale a row, as compressed-tensors' symmetric rule has it: scale = amax /
+/// 127.5, q = round(x * (127.5 / amax)) in -128 … 127.
 struct QuantizeRowsArgs {
   const float* x;
   std::size_t rows, k, ldx;

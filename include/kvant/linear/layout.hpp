@@ -96,6 +96,7 @@ struct PackedWeight {
   Scheme scheme;                         ///< what it was packed from, with
   std::vector<ScaleLevel> outer_scales;  ///< the levels of scales above the finest one, and
   bool reciprocal = false;               ///< whether they divide: see QMatrix
+  std::vector<std::uint32_t> columns;    ///< where columns are not in their own order: see QMatrix
   AlignedBytes bytes;
 
   [[nodiscard]] std::size_t panels() const noexcept { return ceil_div(n, layout_info(layout).columns); }

@@ -15,9 +15,11 @@
 #include <vector>
 
 #include "kvant/core/error.hpp"
+#include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/linear/layout.hpp"
 #include "kvant/linear/pack.hpp"
+#include "kvant/quant/fake_quantize.hpp"
 #include "kvant/quant/qlinear.hpp"
 #include "kvant/tensor/matrix.hpp"
 
@@ -27,13 +29,19 @@ class Linear {
  public:
   Linear() = default;
 
-  /// Packs a quantized layer. A scheme without a packed layout keeps its codes and decodes rows when it runs.
+  /// Packs a quantized layer. A scheme without a packed layout keeps its codes and decodes rows when it runs. Errors:
+  /// those of check(), for a matrix that was made by hand; bad_shape (the bias); usage (parameters of inputs that are
+  /// not finite).
   [[nodiscard]] static Result<Linear> from(QLinear layer) {
+    if (const Status ok = check(layer.weight); !ok) return propagate(ok);
+    if (!(layer.input.scale > 0.0f) || !is_finite(layer.input.scale))
+      return fail(ErrorCode::usage, "the scale of a layer's inputs is no finite number above 0");
     Linear result;
     result.n_ = layer.weight.rows;
     result.k_ = layer.weight.cols;
     result.scheme_ = layer.weight.scheme;
     result.bias_ = std::move(layer.bias);
+    result.input_ = layer.input;
     if (!result.bias_.empty() && result.bias_.size() != result.n_)
       return fail(ErrorCode::bad_shape, "a bias of " + std::to_string(result.bias_.size()) + " elements, expected " +
                                             std::to_string(result.n_));
@@ -41,6 +49,7 @@ class Linear {
       auto packed = pack(layer.weight);
       if (!packed) return propagate(packed);
       result.packed_ = std::move(*packed);
+      result.columns_ = std::move(layer.weight.columns);
     } else {
       result.rows_ = std::move(layer.weight);
     }
@@ -70,19 +79,21 @@ class Linear {
   /// Whether codes of weights are multiplied by codes of activations; otherwise floats are, even where the scheme
   /// rounds activations first.
   [[nodiscard]] bool runs_on_integers() const noexcept {
-    return scheme_.activation && packed_ && packed_->code_step != 0 && layout_info(packed_->layout).bits <= 8 &&
-           group() <= kMaxIntegerGroup;
+    return scheme_.activation == ActivationScheme{} && packed_ && packed_->code_step != 0 &&
+           layout_info(packed_->layout).bits <= 8 && group() <= kMaxIntegerGroup;
   }
 
-  /// y[m, out] = x[m, in] * W^T + bias. Under an activation scheme each row of x is first rounded to int8 codes of
-  /// amax / 127.5, where amax is its largest finite magnitude; NaN counts as 0 and Inf as the outermost code. `bad_shape`
-  /// where the views do not fit. The result does not depend on the context, nor on the other rows of x.
+  /// y[m, out] = x[m, in] * W^T + bias. Under an activation scheme each row of x is first rounded to what its codes
+  /// stand for (fake_quantize()); under int8-token products run on the codes: those of amax / 127.5, where amax is the
+  /// row's largest finite magnitude; NaN counts as 0 and Inf as the outermost code. `bad_shape` where the views do not
+  /// fit. The result does not depend on the context, nor on the other rows of x.
   [[nodiscard]] Status multiply(MatrixView<const float> x, MatrixView<float> y, const Context& context = {}) const {
     if (x.cols() != k_ || y.cols() != n_ || x.rows() != y.rows())
       return fail(ErrorCode::bad_shape, "x is " + shape_text(x.rows(), x.cols()) + " and y " +
                                             shape_text(y.rows(), y.cols()) + ", expected m x " + std::to_string(k_) +
                                             " and m x " + std::to_string(n_));
     if (x.rows() == 0 || n_ == 0) return {};
+    const DefaultFpEnvironment standard;
     kernels::GemmArgs args{};
     args.m = x.rows();
     args.n = n_;
@@ -109,6 +120,7 @@ class Linear {
       if (id < 0 || static_cast<std::size_t>(id) >= n_)
         return fail(ErrorCode::usage, "id " + std::to_string(id) + " is not one of " + std::to_string(n_) + " rows");
     if (ids.empty()) return {};
+    const DefaultFpEnvironment standard;
     if (!packed_) {
       const Grid grid(rows_.scheme, context.kernels());
       for (std::size_t i = 0; i < ids.size(); ++i)
@@ -123,6 +135,7 @@ class Linear {
     const std::array<kernels::Gather, kLayouts.size()> slots{table.gather_f32, table.gather_bf16, table.gather_w8,
                                                              table.gather_w4,  table.gather_w2,   table.gather_w1};
     slots[static_cast<std::size_t>(p.layout)](args);
+    for (std::size_t i = 0; i < ids.size(); ++i) restore_columns(columns_, out.row(i));
     return {};
   }
 
@@ -148,33 +161,26 @@ class Linear {
                            const Context& context) const {
     const std::size_t m = x.rows();
     const std::size_t padded = round_up(k_, kernels::kActivationPadding);
-    const std::size_t groups = k_ != 0 ? ceil_div(k_, group()) : 0;
+    const bool int8 = scheme_.activation == ActivationScheme{};
+    Matrix<float> rounded;
+    if (scheme_.activation && !int8) {
+      rounded = fake_quantize(x, *scheme_.activation, input_, context);
+      x = rounded.view();
+    }
     args.a_f32 = x.data();
     args.lda = x.stride();
-    if (scheme_.activation) {
-      a.codes.resize(m * padded);
-      a.scales.resize(m);
-      a.integer_sums.resize(m * groups);
-      context.for_each(m, [&](std::size_t i) {
-        context.kernels().quantize_rows_s8({x.row(i).data(), 1, k_, x.stride(), group(), a.codes.data() + i * padded,
-                                            padded, a.scales.data() + i, a.integer_sums.data() + i * groups});
-      });
-      args.a_s8 = a.codes.data();
-      args.a_scales = a.scales.data();
-      args.a_sums_s32 = a.integer_sums.data();
-      if (runs_on_integers()) {
-        args.lda = padded;
-        return;
-      }
-    }
-    if (scheme_.activation || k_ % kernels::kActivationPadding != 0) {
+    if (!columns_.empty() || rounded.size() != 0 || (k_ != padded && !runs_on_integers())) {
       a.padded.resize(m * padded);
-      for (std::size_t i = 0; i < m; ++i)
-        for (std::size_t c = 0; c < k_; ++c)
-          a.padded[i * padded + c] =
-              scheme_.activation ? static_cast<float>(a.codes[i * padded + c]) * a.scales[i] : x(i, c);
+      context.for_each(m, [&](std::size_t i) {
+        for (std::size_t c = 0; c < k_; ++c) a.padded[i * padded + c] = x(i, columns_.empty() ? c : columns_[c]);
+      });
       args.a_f32 = a.padded.data();
       args.lda = padded;
+    }
+    const std::size_t groups = k_ != 0 ? ceil_div(k_, group()) : 0;
+    if (int8) {
+      quantize_rows(a, args, padded, groups, context);
+      if (runs_on_integers()) return;
     }
     if (packed_ && packed_->has_zeros) {
       a.sums.resize(m * groups);
@@ -182,6 +188,28 @@ class Linear {
         for (std::size_t c = 0; c < k_; ++c) a.sums[i * groups + c / group()] += args.a_f32[i * args.lda + c];
       args.a_sums_f32 = a.sums.data();
     }
+  }
+
+  /// int8 codes of rows, and where they are not multiplied themselves, what they stand for.
+  void quantize_rows(Activations& a, kernels::GemmArgs& args, std::size_t padded, std::size_t groups,
+                     const Context& context) const {
+    a.codes.resize(args.m * padded);
+    a.scales.resize(args.m);
+    a.integer_sums.resize(args.m * groups);
+    context.for_each(args.m, [&](std::size_t i) {
+      context.kernels().quantize_rows_s8({args.a_f32 + i * args.lda, 1, k_, args.lda, group(),
+                                          a.codes.data() + i * padded, padded, a.scales.data() + i,
+                                          a.integer_sums.data() + i * groups});
+    });
+    args.a_s8 = a.codes.data();
+    args.a_scales = a.scales.data();
+    args.a_sums_s32 = a.integer_sums.data();
+    args.lda = padded;
+    if (runs_on_integers()) return;
+    a.padded.resize(args.m * padded);
+    for (std::size_t i = 0; i < a.padded.size(); ++i)
+      a.padded[i] = static_cast<float>(a.codes[i]) * a.scales[i / padded];
+    args.a_f32 = a.padded.data();
   }
 
   void run_packed(kernels::GemmArgs args, const Context& context) const {
@@ -240,6 +268,8 @@ class Linear {
   std::size_t k_ = 0;
   Scheme scheme_;
   std::vector<float> bias_;
+  InputParameters input_;
+  std::vector<std::uint32_t> columns_;  ///< what is stored as input c is input columns_[c]; empty: in their own order
   std::optional<PackedWeight> packed_;
   QMatrix rows_;
 };

@@ -91,6 +91,7 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   p.group = q.scheme.granularity.block_cols(q.cols);
   p.scheme = q.scheme;
   p.outer_scales.assign(q.scales.begin() + 1, q.scales.end());
+  p.columns = q.columns;
   p.reciprocal = q.reciprocal;
   p.has_zeros = !q.zero_points.empty();
   const CodeForm form = code_form(q.scheme.format, layout);
@@ -127,8 +128,9 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   return std::nullopt;
 }
 
-/// Packs a quantized matrix; `unsupported` where layout_for() has none.
+/// Packs a quantized matrix; `unsupported` where layout_for() has none, and the errors of check().
 [[nodiscard]] inline Result<PackedWeight> pack(const QMatrix& q) {
+  if (const Status ok = check(q); !ok) return propagate(ok);
   const auto layout = layout_for(q);
   if (!layout) return fail(ErrorCode::unsupported, to_text(q.scheme) + " has no packed layout; decode its rows");
   const LayoutInfo& info = layout_info(*layout);
@@ -199,7 +201,9 @@ namespace detail {
   const LayoutInfo& info = layout_info(p.layout);
   const FormatInfo& format = p.scheme.info();
   const Granularity& granularity = p.scheme.granularity;
-  QMatrix q{p.n, p.k, p.scheme, std::vector<std::uint8_t>(p.n * p.k), {}, {}, 0, p.reciprocal};
+  QMatrix q{.rows = p.n, .cols = p.k, .scheme = p.scheme, .codes = std::vector<std::uint8_t>(p.n * p.k)};
+  q.columns = p.columns;
+  q.reciprocal = p.reciprocal;
   const std::size_t bands = granularity.scale_rows(p.n);
   const std::size_t groups = granularity.scale_cols(p.k);
   q.scales.push_back({finest_scale_type(p.scheme), bands, groups, std::vector<float>(bands * groups)});

@@ -87,6 +87,9 @@ struct FormatId {
   friend constexpr bool operator==(FormatId, FormatId) = default;
 };
 
+/// Whether a format has a name that files and texts can hold: one of the list, and none of a program's own.
+[[nodiscard]] constexpr bool is_listed(FormatId id) noexcept { return id.custom == nullptr; }
+
 namespace detail {
 
 template <Format F>

@@ -11,7 +11,7 @@
 #include "kvant/core/error.hpp"
 #include "kvant/io/atomic_file.hpp"
 #include "kvant/kernels/context.hpp"
-#include "kvant/passes/rtn.hpp"
+#include "kvant/passes/passes.hpp"
 #include "kvant/pipeline/plan.hpp"
 #include "kvant/pipeline/progress.hpp"
 #include "kvant/quant/distortion.hpp"
@@ -23,9 +23,8 @@ struct QuantizeJob {
   std::filesystem::path input;
   std::filesystem::path output;
   PlanOptions plan;
-  std::string method = "rtn";
-  RtnConfig rtn{};
-  int effort = 1;  ///< 0: plain scales; 1 and above: searched
+  AnyQuantizer method{};  ///< round-to-nearest unless another is chosen
+  int effort = 1;         ///< 0: plain scales; 1 and above: searched
   NonFinite nonfinite = NonFinite::error;
   io::OutputMode mode = io::OutputMode::refuse;
   bool dry_run = false;  ///< plan and sizes only

@@ -46,6 +46,8 @@ struct QuantizeOptions {
   /// per_tensor: the largest magnitude that the matrix-wide scale must cover, where matrices share it; 0: this
   /// matrix's.
   float shared_amax = 0.0f;
+  /// per_tensor: the matrix-wide scale itself, where it is given; 0: it follows from the largest magnitude.
+  float matrix_scale = 0.0f;
   /// What an error in each column counts for in a search, finite and not negative; empty: all the same.
   std::span<const float> column_weights{};
 };
@@ -239,7 +241,7 @@ inline float matrix_scale(const Grid& grid, MatrixView<const float> weight, cons
 
 /// Codes, scales and zero points of a scheme, all 0; the matrix-wide scale comes with Grid::under().
 inline QMatrix blank(std::size_t rows, std::size_t cols, const Scheme& scheme) {
-  QMatrix q{rows, cols, scheme, std::vector<std::uint8_t>(rows * cols), {}, {}, 0, false};
+  QMatrix q{.rows = rows, .cols = cols, .scheme = scheme, .codes = std::vector<std::uint8_t>(rows * cols)};
   const std::size_t bands = scheme.granularity.scale_rows(rows);
   const std::size_t groups = scheme.granularity.scale_cols(cols);
   q.scales.push_back({finest_scale_type(scheme), bands, groups, std::vector<float>(bands * groups)});
@@ -282,10 +284,12 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
     if (is_negative(w) ? order_key(w) != 0 : !is_finite(w))
       return fail(ErrorCode::usage,
                   "a column weight of " + std::to_string(w) + ", expected a finite one of at least 0");
+  const DefaultFpEnvironment standard;  // for what is computed here; tasks have their own
   QMatrix q = detail::blank(weight.rows(), weight.cols(), scheme);
   Grid grid(scheme, context.kernels());
   if (scheme.nesting == ScaleNesting::per_tensor) {
-    const float super = detail::matrix_scale(grid, weight, options);
+    const float super =
+        options.matrix_scale > 0.0f ? options.matrix_scale : detail::matrix_scale(grid, weight, options);
     q.reciprocal = options.convention == ScaleConvention::compressed_tensors;
     q.scales.push_back({format_id<fp32>, 1, 1, {super}});
     grid = grid.under(super, q.reciprocal);
@@ -293,7 +297,6 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
   std::vector<std::size_t> clamped(q.scales[0].rows);
   std::vector<Status> failed(q.scales[0].rows);
   context.for_each(q.scales[0].rows, [&](std::size_t b) {
-    const DefaultFpEnvironment standard;  // in each task: a thread has its own environment
     const Result<std::size_t> done =
         detail::quantize_band(grid, detail::band_at(weight, scheme.granularity, b), options, q);
     if (done) {
@@ -305,10 +308,8 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
   for (const Status& status : failed)
     if (!status) return propagate(status);
   if (scheme.nesting == ScaleNesting::double_quant) {
-    const DefaultFpEnvironment standard;
     detail::quantize_scales(q);
     context.for_each(q.scales[0].rows, [&](std::size_t b) {
-      const DefaultFpEnvironment in_task;
       Matrix<float> cleaned;
       detail::Band band = detail::band_at(weight, scheme.granularity, b);
       if (options.nonfinite == NonFinite::zero && !detail::admit(band, options.nonfinite, cleaned)) return;
@@ -335,10 +336,7 @@ requires(F::kBits <= 8)
                                                    const Context& context = {}) {
   Matrix<float> out(count, q.cols);
   const Grid grid(q.scheme, context.kernels());
-  context.for_each(count, [&](std::size_t r) {
-    const DefaultFpEnvironment standard;
-    dequantize_row(q, grid, first + r, out.row(r));
-  });
+  context.for_each(count, [&](std::size_t r) { dequantize_row(q, grid, first + r, out.row(r)); });
   return out;
 }
 /// The same for all rows.

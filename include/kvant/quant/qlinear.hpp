@@ -12,6 +12,7 @@ namespace kvant {
 struct QLinear {
   QMatrix weight;
   std::vector<float> bias;  ///< [out_features], or empty
+  InputParameters input{};  ///< of static activations
 };
 
 }  // namespace kvant

@@ -2,13 +2,18 @@
 // A quantized matrix: codes, scales, zero points. What every method produces, every file stores, every kernel packs.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
+#include "kvant/core/error.hpp"
 #include "kvant/kernels/generic.hpp"
 #include "kvant/quant/grid.hpp"
 #include "kvant/quant/integer_scale_rule.hpp"
@@ -50,13 +55,17 @@ struct QMatrix {
   std::size_t rows = 0;
   std::size_t cols = 0;
   Scheme scheme;
-  std::vector<std::uint8_t> codes;        ///< one code per byte, row-major
-  std::vector<ScaleLevel> scales;         ///< finest first, one to three levels
-  std::vector<std::int16_t> zero_points;  ///< shaped as scales[0]; asymmetric and integer-scaled schemes only
-  std::size_t clamped_scales = 0;         ///< scales that were beyond their storage type
-  bool reciprocal = false;                ///< per_tensor: scales[1] divides
+  std::vector<std::uint8_t> codes{};        ///< one code per byte, row-major
+  std::vector<ScaleLevel> scales{};         ///< finest first, one to three levels
+  std::vector<std::int16_t> zero_points{};  ///< shaped as scales[0]; asymmetric and integer-scaled schemes only
+  /// What is stored as column c is column columns[c] of the matrix: groups of columns that do not lie side by side, as
+  /// GPTQ's act-order makes them. Empty: in their own order.
+  std::vector<std::uint32_t> columns{};
+  std::size_t clamped_scales = 0;  ///< scales that were beyond their storage type
+  bool reciprocal = false;         ///< per_tensor: scales[1] divides
 
   [[nodiscard]] std::span<const std::uint8_t> row_codes(std::size_t r) const {
+    expects(r < rows, "a row of the matrix");
     return std::span(codes).subspan(r * cols, cols);
   }
   /// Scale and zero point of the group that element (r, group * block_cols) belongs to.
@@ -114,12 +123,131 @@ void for_each_stretch(const QMatrix& q, std::size_t r, Body body) {
   }
 }
 
+/// x[columns[c]] = x[c] for a row in stored order; nothing where `columns` is empty.
+inline void restore_columns(std::span<const std::uint32_t> columns, std::span<float> x) {
+  if (columns.empty()) return;
+  const std::vector<float> stored(x.begin(), x.end());
+  for (std::size_t c = 0; c < columns.size(); ++c) x[columns[c]] = stored[c];
+}
+
 /// Values of row r: `out` has as many elements as the matrix has columns.
 inline void dequantize_row(const QMatrix& q, const Grid& grid, std::size_t r, std::span<float> out) {
   expects(out.size() == q.cols && r < q.rows, "a row of the matrix");
   for_each_stretch(q, r, [&](std::size_t first, std::size_t n, const kernels::GroupScales& scales) {
     grid.decode(q.row_codes(r).subspan(first, n), scales, out.subspan(first, n));
   });
+  restore_columns(q.columns, out);
+}
+
+namespace detail {
+
+inline tl::unexpected<Error> bad_qmatrix(std::string what) {
+  return fail(ErrorCode::bad_shape, "a quantized matrix " + std::move(what));
+}
+
+/// A level of scales: its type, its shape, and that each number is one of its type.
+inline Status check_level(const QMatrix& q, std::size_t index, FormatId type, std::size_t rows, std::size_t cols) {
+  const ScaleLevel& level = q.scales[index];
+  const std::string name = "has, at level " + std::to_string(index) + ", ";
+  if (level.type != type)
+    return bad_qmatrix(name + "scales of type " + std::string(format_info(level.type).name) + ", expected " +
+                       std::string(format_info(type).name));
+  if (level.rows != rows || level.cols != cols || level.values.size() != rows * cols)
+    return bad_qmatrix(name + std::to_string(level.values.size()) + " scales as " + std::to_string(level.rows) + " x " +
+                       std::to_string(level.cols) + ", expected " + std::to_string(rows) + " x " +
+                       std::to_string(cols));
+  const FormatInfo& info = format_info(type);
+  for (const float value : level.values)
+    if (!is_finite(value) || order_key(info.decode(info.encode(value))) != order_key(value))
+      return fail(ErrorCode::usage, "a quantized matrix " + name + "a scale that is no " + std::string(info.name) +
+                                        "; round it to its type first");
+  return {};
+}
+
+inline Status check_scale_levels(const QMatrix& q) {
+  const Scheme& s = q.scheme;
+  const std::size_t rows = s.granularity.scale_rows(q.rows);
+  const std::size_t cols = s.granularity.scale_cols(q.cols);
+  const std::size_t levels = s.nesting == ScaleNesting::none ? 1 : s.nesting == ScaleNesting::double_quant ? 3 : 2;
+  if (q.scales.size() != levels)
+    return bad_qmatrix("has " + std::to_string(q.scales.size()) + " levels of scales, expected " +
+                       std::to_string(levels) + " for " + to_text(s));
+  if (const Status ok = check_level(q, 0, finest_scale_type(s), rows, cols); !ok) return ok;
+  if (s.nesting == ScaleNesting::per_tensor) return check_level(q, 1, format_id<fp32>, 1, 1);
+  if (s.nesting == ScaleNesting::integer)
+    return check_level(q, 1, s.scale_type, q.rows, ceil_div(q.cols, kSuperScaleColumns));
+  if (s.nesting != ScaleNesting::double_quant) return {};
+  if (const Status ok = check_level(q, 1, format_id<fp32>, 1, ceil_div(rows * cols, kScalesPerStep)); !ok) return ok;
+  return check_level(q, 2, format_id<fp32>, 1, 1);
+}
+
+inline Status check_zero_points(const QMatrix& q) {
+  const bool wanted = q.scheme.symmetry == Symmetry::asymmetric;
+  const std::size_t expected = wanted ? q.scales[0].values.size() : 0;
+  if (q.zero_points.size() != expected)
+    return bad_qmatrix("has " + std::to_string(q.zero_points.size()) + " zero points, expected " +
+                       std::to_string(expected));
+  const FormatInfo& format = q.scheme.info();
+  const bool records = q.scheme.nesting == ScaleNesting::integer;
+  for (std::size_t i = 0; i < q.zero_points.size(); ++i) {
+    const std::int32_t zero = q.zero_points[i];
+    const bool allowed =
+        records ? integer_scale_rule(q.scheme).allows(static_cast<std::int32_t>(q.scales[0].values[i]), zero)
+                : zero >= format.low && zero <= format.high;
+    if (!allowed)
+      return fail(ErrorCode::usage, "a quantized matrix has the zero point " + std::to_string(zero) + ", which " +
+                                        to_text(q.scheme) + " does not have");
+  }
+  return {};
+}
+
+/// Every code is one of the format's, and none means Inf.
+inline Status check_codes(const QMatrix& q) {
+  const FormatInfo& format = q.scheme.info();
+  std::array<std::uint8_t, 256> wrong{};
+  for (std::uint32_t code = 0; code < wrong.size(); ++code) {
+    const bool exists = code < (1u << format.bits) && (format.levels == nullptr || code <= format.threshold_count);
+    const float value = exists ? format.decode(code) : 0.0f;
+    const float steps = format.kind == FormatKind::integer ? value / format.step() : 0.0f;
+    wrong[code] =
+        !exists || is_inf(value) || steps < static_cast<float>(format.low) || steps > static_cast<float>(format.high);
+  }
+  std::uint8_t any = 0;
+  for (const std::uint8_t code : q.codes) any = static_cast<std::uint8_t>(any | wrong[code]);
+  if (any == 0) return {};
+  std::size_t at = 0;
+  while (wrong[q.codes[at]] == 0) ++at;
+  return fail(ErrorCode::usage, "a quantized matrix has the code " + std::to_string(q.codes[at]) + " at row " +
+                                    std::to_string(at / q.cols) + ", column " + std::to_string(at % q.cols) +
+                                    ", which is no value of " + std::string(format.name));
+}
+
+inline Status check_columns(const QMatrix& q) {
+  if (q.columns.empty()) return {};
+  std::vector<bool> seen(q.cols);
+  for (const std::uint32_t c : q.columns)
+    if (c < q.cols) seen[c] = true;
+  if (q.columns.size() != q.cols || std::find(seen.begin(), seen.end(), false) != seen.end())
+    return bad_qmatrix("has an order of columns that is no permutation of " + std::to_string(q.cols));
+  return {};
+}
+
+}  // namespace detail
+
+/// Whether the parts of a matrix fit together, so that whatever reads it may trust it: one made by hand, from the codes
+/// of another program. Errors: bad_scheme; bad_shape (a part has another size than the scheme and shape ask for); usage
+/// (a code is no value of the format, a scale no number of its type or not finite, a zero point none of the format's).
+[[nodiscard]] inline Status check(const QMatrix& q) {
+  if (q.scheme.is_cast()) return detail::bad_scheme(to_text(q.scheme), "is a cast; it has no codes");
+  if (const Status ok = check_scheme(q.scheme, to_text(q.scheme)); !ok) return ok;
+  const auto elements = checked_mul(q.rows, q.cols);
+  if (!elements || q.codes.size() != *elements)
+    return detail::bad_qmatrix("of " + std::to_string(q.rows) + " x " + std::to_string(q.cols) + " has " +
+                               std::to_string(q.codes.size()) + " codes");
+  if (const Status ok = detail::check_scale_levels(q); !ok) return ok;
+  if (const Status ok = detail::check_zero_points(q); !ok) return ok;
+  if (const Status ok = detail::check_codes(q); !ok) return ok;
+  return detail::check_columns(q);
 }
 
 /// Bits that a rows x cols matrix takes under `scheme`: codes, scales and zero points (at the format's width), without

@@ -15,27 +15,11 @@
 
 #include "kvant/core/error.hpp"
 #include "kvant/numeric/formats.hpp"
+#include "kvant/quant/activation_scheme.hpp"
 #include "kvant/quant/granularity.hpp"
+#include "kvant/quant/scheme_text.hpp"
 
 namespace kvant {
-
-enum class Symmetry : std::uint8_t {
-  /// Positive scale, no zero point. Plain: max |x| / Grid::unit().
-  symmetric,
-  /// The scale may be negative, so that the largest magnitude meets the least code. Plain: peak / low, where peak is
-  /// the element of largest magnitude (the positive one of two).
-  full,
-  /// Scale and integer zero point. Plain, for elements in [a, b], a <= 0 <= b: scale = b / steps - a / steps with
-  /// steps = high - low; zero = low - a / (scale as stored), rounded to nearest even, kept within [low, high].
-  asymmetric,
-};
-
-/// What is done to a layer's inputs before the product.
-struct ActivationScheme {
-  FormatId format = format_id<int8>;
-  Granularity granularity = PerToken{};
-  friend constexpr bool operator==(const ActivationScheme&, const ActivationScheme&) = default;
-};
 
 /// How the scales of a matrix are stored, beyond one number of `scale_type` for each group.
 enum class ScaleNesting : std::uint8_t {
@@ -104,69 +88,8 @@ inline constexpr std::array kBlockFormats{
 
 namespace detail {
 
-inline bool take_number(std::string_view& text, std::size_t& out) noexcept {
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), out);
-  if (ec != std::errc{} || out == 0 || text.front() == '0') return false;
-  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  return true;
-}
-
-inline std::optional<Granularity> parse_granularity(std::string_view text) noexcept {
-  if (text == "tensor") return Granularity{PerTensor{}};
-  if (text == "channel") return Granularity{PerChannel{}};
-  if (text == "token") return Granularity{PerToken{}};
-  if (text.size() < 2 || (text[0] != 'g' && text[0] != 'b')) return std::nullopt;
-  const bool group = text[0] == 'g';
-  text.remove_prefix(1);
-  std::size_t first = 0;
-  if (!take_number(text, first)) return std::nullopt;
-  if (group) return text.empty() ? std::optional<Granularity>{PerGroup{first}} : std::nullopt;
-  std::size_t second = 0;
-  if (text.empty() || text[0] != 'x') return std::nullopt;
-  text.remove_prefix(1);
-  if (text.empty() || !take_number(text, second) || !text.empty()) return std::nullopt;
-  return Granularity{PerBlock{first, second}};
-}
-
-inline std::string granularity_text(const Granularity& g) {
-  switch (g.kind()) {
-    case Granularity::Kind::none:
-      break;
-    case Granularity::Kind::tensor:
-      return "tensor";
-    case Granularity::Kind::channel:
-      return "channel";
-    case Granularity::Kind::token:
-      return "token";
-    case Granularity::Kind::group:
-      return "g" + std::to_string(g.cols_parameter());
-    case Granularity::Kind::block:
-      return "b" + std::to_string(g.rows_parameter()) + "x" + std::to_string(g.cols_parameter());
-  }
-  return "";
-}
-
-/// Text from outside, as messages quote it: never all of a megabyte.
-inline std::string quoted(std::string_view text) { return "'" + std::string(text.substr(0, 100)) + "'"; }
-
 inline tl::unexpected<Error> bad_scheme(std::string_view text, const std::string& why) {
   return fail(ErrorCode::bad_scheme, "scheme " + quoted(text) + ": " + why);
-}
-
-/// Splits off what stands before the first `separator`; the rest, without it, stays in `text`.
-inline std::string_view take_until(std::string_view& text, char separator) noexcept {
-  const std::size_t at = text.find(separator);
-  const std::string_view head = text.substr(0, at);
-  text.remove_prefix(at == std::string_view::npos ? text.size() : at + 1);
-  return head;
-}
-
-inline Result<ActivationScheme> parse_activation(std::string_view whole, std::string_view text) {
-  const auto format = format_from_name(take_until(text, '-'));
-  const auto granularity = parse_granularity(text);
-  if (format != format_id<int8> || !granularity || granularity->kind() != Granularity::Kind::token)
-    return bad_scheme(whole, "activations may be 'int8-token' (dynamic, one scale per token)");
-  return ActivationScheme{*format, *granularity};
 }
 
 }  // namespace detail
@@ -222,8 +145,7 @@ inline Status check_scales(const Scheme& s, std::string_view text) {
       return detail::bad_scheme(text, std::string(info.name) + " takes no further parts");
     return {};
   }
-  if (s.activation && *s.activation != ActivationScheme{})
-    return detail::bad_scheme(text, "activations are quantized as int8-token or not at all");
+  if (s.activation && !is_valid(*s.activation)) return detail::bad_scheme(text, detail::kActivationHint);
   if (s.is_cast() || s.granularity.kind() == Granularity::Kind::token)
     return detail::bad_scheme(text, "needs a granularity: tensor, channel, gN (as g128) or bRxC (as b128x128)");
   const bool sized =
@@ -270,8 +192,13 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
     } else if (part == "dq" && stage < 4) {
       scheme.nesting = ScaleNesting::double_quant;
       stage = 4;
+    } else if (part.find_first_not_of("0123456789") == std::string_view::npos && stage < 1) {
+      return bad_scheme(text, quoted(part) + " is no granularity; did you mean " + std::string(name) + "-g" +
+                                  std::string(part) + "?");
     } else {
-      return bad_scheme(text, quoted(part) + " is no granularity, symmetry, scale type or dq, or stands out of order");
+      return bad_scheme(text, quoted(part) +
+                                  " is no granularity, symmetry, scale type or dq, or stands out of order; "
+                                  "they go FORMAT-GRANULARITY-asym-scale:TYPE-dq, as int4-g128-asym");
     }
   }
   return scheme;
@@ -291,9 +218,8 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
   if (!parsed) return parsed;
   Scheme scheme = *parsed;
   if (has_activation) {
-    auto activation = detail::parse_activation(text, weight);
-    if (!activation) return propagate(activation);
-    scheme.activation = *activation;
+    scheme.activation = parse_activation(weight);
+    if (!scheme.activation) return detail::bad_scheme(text, detail::kActivationHint);
   }
   if (const Status fits = check_scheme(scheme, text); !fits) return propagate(fits);
   return scheme;
@@ -305,16 +231,15 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
   if (const BlockFormat* block = block_format(s)) {
     text = block->name;
   } else {
-    text = s.info().name;
+    text = is_listed(s.format) ? "" : "custom:";  // which does not parse: no text can bring the format back
+    text += s.info().name;
     if (!s.is_cast()) text += "-" + detail::granularity_text(s.granularity);
     if (s.symmetry == Symmetry::asymmetric) text += "-asym";
     if (s.symmetry == Symmetry::full) text += "-full";
     if (s.scale_type != format_id<fp16>) text += "-scale:" + std::string(format_info(s.scale_type).name);
     if (s.nesting == ScaleNesting::double_quant) text += "-dq";
   }
-  if (s.activation)
-    text += "/" + std::string(format_info(s.activation->format).name) + "-" +
-            detail::granularity_text(s.activation->granularity);
+  if (s.activation) text += "/" + to_text(*s.activation);
   return text;
 }
 

@@ -34,8 +34,12 @@ class MatrixView {
   [[nodiscard]] constexpr std::size_t stride() const noexcept { return stride_; }
   [[nodiscard]] constexpr std::size_t size() const noexcept { return rows_ * cols_; }
 
+  /// One element; not checked, for loops.
   [[nodiscard]] constexpr T& operator()(std::size_t r, std::size_t c) const { return data_[r * stride_ + c]; }
-  [[nodiscard]] constexpr std::span<T> row(std::size_t r) const { return {data_ + r * stride_, cols_}; }
+  [[nodiscard]] constexpr std::span<T> row(std::size_t r) const {
+    expects(r < rows_, "a row of the matrix");
+    return {data_ + r * stride_, cols_};
+  }
   [[nodiscard]] constexpr MatrixView rows(std::size_t first, std::size_t count) const {
     expects(first <= rows_ && count <= rows_ - first, "row range within the matrix");
     return {data_ + first * stride_, count, cols_, stride_};
@@ -63,10 +67,11 @@ class Matrix {
   [[nodiscard]] std::size_t size() const noexcept { return data_.size(); }
   [[nodiscard]] T* data() noexcept { return data_.data(); }
   [[nodiscard]] const T* data() const noexcept { return data_.data(); }
+  /// One element; not checked, for loops.
   [[nodiscard]] T& operator()(std::size_t r, std::size_t c) { return data_[r * cols_ + c]; }
   [[nodiscard]] const T& operator()(std::size_t r, std::size_t c) const { return data_[r * cols_ + c]; }
-  [[nodiscard]] std::span<T> row(std::size_t r) { return {data_.data() + r * cols_, cols_}; }
-  [[nodiscard]] std::span<const T> row(std::size_t r) const { return {data_.data() + r * cols_, cols_}; }
+  [[nodiscard]] std::span<T> row(std::size_t r) { return view().row(r); }
+  [[nodiscard]] std::span<const T> row(std::size_t r) const { return view().row(r); }
   [[nodiscard]] MatrixView<T> view() noexcept { return {data_.data(), rows_, cols_}; }
   [[nodiscard]] MatrixView<const T> view() const noexcept { return {data_.data(), rows_, cols_}; }
 

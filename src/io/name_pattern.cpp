@@ -7,7 +7,7 @@
 #include <array>
 #include <new>
 
-namespace kvant::pipeline {
+namespace kvant::io {
 namespace {
 
 constexpr std::uint32_t kMatchLimit = 100'000;  // steps per name; real patterns take dozens
@@ -19,7 +19,7 @@ void NamePattern::Free::operator()(pcre2_real_code_8* p) const noexcept { pcre2_
 void NamePattern::Free::operator()(pcre2_real_match_data_8* p) const noexcept { pcre2_match_data_free_8(p); }
 void NamePattern::Free::operator()(pcre2_real_match_context_8* p) const noexcept { pcre2_match_context_free_8(p); }
 
-Result<NamePattern> NamePattern::compile(const std::string& pattern) {
+Result<NamePattern> NamePattern::compile(const std::string& pattern, Match match) {
   if (pattern.size() > kMaxPattern)
     return fail(ErrorCode::bad_pattern, "a pattern of " + std::to_string(pattern.size()) + " bytes, expected at most " +
                                             std::to_string(kMaxPattern));
@@ -28,7 +28,8 @@ Result<NamePattern> NamePattern::compile(const std::string& pattern) {
   NamePattern result;
   result.source_ = pattern;
   result.code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                   PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_UTF, &code, &at, nullptr));
+                                   PCRE2_ANCHORED | PCRE2_UTF | (match == Match::whole ? PCRE2_ENDANCHORED : 0u), &code,
+                                   &at, nullptr));
   if (result.code_ == nullptr) {
     std::array<PCRE2_UCHAR, 256> text{};
     pcre2_get_error_message(code, text.data(), text.size());
@@ -51,4 +52,4 @@ Result<bool> NamePattern::matches(std::string_view name) const {
                                           std::string(name.substr(0, 80)) + "'; make it simpler");
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::io

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the writer and the readers of quantized weights share: dtypes, shapes and byte counts.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kvant/io/stored_weight.hpp"
+
+namespace kvant::io {
+
+/// The dtype of a stored scale; formats that safetensors has no name for are stored as the bytes of their codes.
+[[nodiscard]] DType scale_dtype(FormatId type, Convention convention) noexcept;
+
+[[nodiscard]] CodeStorage code_storage(const QuantizedWeight& weight, Convention convention);
+
+/// Whether zero points have a tensor of their own.
+[[nodiscard]] bool has_zero_points(const Scheme& scheme) noexcept;
+
+/// Bytes of one row of integer-scale records.
+[[nodiscard]] std::uint64_t record_row_bytes(const QuantizedWeight& weight);
+
+[[nodiscard]] std::vector<std::uint64_t> scale_shape(const QuantizedWeight& weight, Convention convention);
+
+/// The tensors of the levels of scales above the finest one, in the order of QMatrix::scales.
+[[nodiscard]] std::vector<TensorSpec> outer_scales(const QuantizedWeight& weight);
+
+/// `[4, 2]`.
+[[nodiscard]] std::string shape_text(std::span<const std::uint64_t> shape);
+
+/// `bad_metadata` unless the tensor is there and has the dtype and one of the shapes.
+[[nodiscard]] Status check_stored(const Checkpoint& checkpoint, const std::string& name, DType dtype,
+                                  std::initializer_list<std::vector<std::uint64_t>> shapes);
+
+/// X of `X.weight`.
+[[nodiscard]] inline std::string module_of(std::string_view tensor) {
+  constexpr std::string_view kWeight = ".weight";
+  return std::string(tensor.ends_with(kWeight) ? tensor.substr(0, tensor.size() - kWeight.size()) : tensor);
+}
+
+/// The text under a key; empty where there is none.
+[[nodiscard]] std::string_view text_of(const Json& object, std::string_view key);
+
+/// The numbers of X_shape. Errors: bad_metadata (no two 64-bit integers), io.
+[[nodiscard]] Result<MatrixShape> read_shape(const Checkpoint& checkpoint, const std::string& name);
+
+/// The weights of a checkpoint under compressed-tensors' configuration (compressed_tensors.cpp). Errors: as
+/// find_stored_weights().
+[[nodiscard]] Result<StoredWeights> read_compressed_tensors(const Checkpoint& checkpoint, const Json& config,
+                                                            const Where& where);
+
+}  // namespace kvant::io

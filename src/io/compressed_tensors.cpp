@@ -24,7 +24,7 @@ namespace {
 
 constexpr std::string_view kScale = ".weight_scale";
 
-enum class Strategy : std::uint8_t { tensor, channel, group, block, token, tensor_group };
+enum class Strategy : std::uint8_t { tensor, channel, group, block, token, tensor_group, attention_head };
 enum class Dynamic : std::uint8_t { no, yes, local };
 
 /// How weights or activations are quantized: QuantizationArgs.
@@ -173,19 +173,20 @@ Status ConfigReader::read_strategy(const Json& json, const std::string& of, Argu
   const Json* size = json.find("group_size");
   const auto group = is_set(size) ? size->as_int64() : std::optional<std::int64_t>(0);
   if (!group || *group < -1) return bad("has a group_size" + of + " that is no number of columns");
-  constexpr std::array<std::pair<std::string_view, Strategy>, 6> kNames{{{"tensor", Strategy::tensor},
+  constexpr std::array<std::pair<std::string_view, Strategy>, 7> kNames{{{"tensor", Strategy::tensor},
                                                                          {"channel", Strategy::channel},
                                                                          {"group", Strategy::group},
                                                                          {"block", Strategy::block},
                                                                          {"token", Strategy::token},
-                                                                         {"tensor_group", Strategy::tensor_group}}};
+                                                                         {"tensor_group", Strategy::tensor_group},
+                                                                         {"attn_head", Strategy::attention_head}}};
   const Json* strategy = json.find("strategy");
   if (is_set(strategy)) {
     const std::string name = lower(text_of(json, "strategy"));
     const auto* found = std::find_if(kNames.begin(), kNames.end(), [&](const auto& n) { return n.first == name; });
     if (found == kNames.end())
       return unsupported("has the strategy " + printable(to_text(*strategy), 60) + of +
-                         ", expected tensor, channel, group, block, token or tensor_group");
+                         ", expected tensor, channel, group, block, token, tensor_group or attn_head");
     args.strategy = found->second;
   } else {  // inferred, as the library does
     args.strategy = *group > 0 ? Strategy::group : *group == -1 ? Strategy::channel : Strategy::tensor;

@@ -86,9 +86,9 @@ inline Words finite_magnitude(Floats x) noexcept {
   const Words magnitude = _mm256_and_si256(_mm256_castps_si256(x), splat_word(0x7fffffff));
   return _mm256_and_si256(_mm256_cmpgt_epi32(splat_word(0x7f800000), magnitude), magnitude);
 }
-/// x * factor as an integer in -128 … 127, ties to even; NaN is 0.
-inline Words round_to_int8(Floats x, Floats factor) noexcept {
-  const Floats y = _mm256_mul_ps(x, factor);
+/// x / divisor as an integer in -128 … 127, ties to even; NaN is 0.
+inline Words round_to_int8(Floats x, Floats divisor) noexcept {
+  const Floats y = _mm256_div_ps(x, divisor);
   const Floats limited = _mm256_min_ps(_mm256_max_ps(y, splat(-128.0f)), splat(127.0f));
   return _mm256_cvtps_epi32(_mm256_and_ps(limited, _mm256_cmp_ps(y, y, _CMP_ORD_Q)));
 }

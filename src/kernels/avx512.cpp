@@ -77,9 +77,9 @@ inline Words finite_magnitude(Floats x) noexcept {
   const Words magnitude = _mm512_and_si512(_mm512_castps_si512(x), splat_word(0x7fffffff));
   return _mm512_maskz_mov_epi32(_mm512_cmplt_epi32_mask(magnitude, splat_word(0x7f800000)), magnitude);
 }
-/// x * factor as an integer in -128 … 127, ties to even; NaN is 0.
-inline Words round_to_int8(Floats x, Floats factor) noexcept {
-  const Floats y = _mm512_mul_ps(x, factor);
+/// x / divisor as an integer in -128 … 127, ties to even; NaN is 0.
+inline Words round_to_int8(Floats x, Floats divisor) noexcept {
+  const Floats y = _mm512_div_ps(x, divisor);
   const Floats limited = _mm512_min_ps(_mm512_max_ps(y, splat(-128.0f)), splat(127.0f));
   return _mm512_maskz_cvtps_epi32(_mm512_cmp_ps_mask(y, y, _CMP_ORD_Q), limited);
 }

@@ -80,9 +80,9 @@ inline Words finite_magnitude(Floats x) noexcept {
   const Words magnitude = to_bits(vabsq_f32(x));
   return vandq_s32(to_words(vcgtq_s32(splat_word(0x7f800000), magnitude)), magnitude);
 }
-/// x * factor as an integer in -128 … 127, ties to even; NaN is 0.
-inline Words round_to_int8(Floats x, Floats factor) noexcept {
-  const Words code = vcvtnq_s32_f32(vmulq_f32(x, factor));  // saturates
+/// x / divisor as an integer in -128 … 127, ties to even; NaN is 0.
+inline Words round_to_int8(Floats x, Floats divisor) noexcept {
+  const Words code = vcvtnq_s32_f32(vdivq_f32(x, divisor));  // saturates
   return vminq_s32(vmaxq_s32(code, splat_word(-128)), splat_word(127));
 }
 inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {

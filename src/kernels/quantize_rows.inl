@@ -18,10 +18,9 @@ inline void quantize_rows(const QuantizeRowsArgs& g) noexcept {
     const float* x = g.x + row * g.ldx;
     std::int8_t* q = g.q + row * g.ldq;
     const float amax = largest_magnitude(x, g.k);
-    const float inverse = 127.5f / amax;
-    const bool usable = inverse <= 0x1.fffffep127f;
-    g.scales[row] = usable ? amax / 127.5f : 0.0f;
-    const Floats factor = splat(usable ? inverse : 0.0f);
+    const float scale = amax / 127.5f;
+    g.scales[row] = scale;
+    const Floats divisor = splat(scale != 0.0f ? scale : __builtin_inff());
     std::size_t k = 0;
     for (std::size_t index = 0; index < groups; ++index) {
       const std::size_t end = g.k - k < group ? g.k : k + group;
@@ -29,7 +28,7 @@ inline void quantize_rows(const QuantizeRowsArgs& g) noexcept {
       while (k < end) {
         const std::size_t count = end - k < kLanes ? end - k : kLanes;
         const Floats v = count < kLanes ? load(x + k, lanes(0, count)) : load(x + k);
-        const Words code = round_to_int8(v, factor);
+        const Words code = round_to_int8(v, divisor);
         sum = add_words(sum, code);
         store_bytes(q + k, code, count);
         k += count;

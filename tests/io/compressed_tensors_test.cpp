@@ -9,10 +9,12 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kvant/io/safetensors.hpp"
 #include "kvant/io/weights.hpp"
+#include "kvant/quant/fake_quantize.hpp"
 #include "test_files.hpp"
 
 namespace kvant::io {
@@ -91,6 +93,48 @@ TEST(CompressedTensors, RefusesWhatItCannotHonour) {
     if (!model) {
       EXPECT_FALSE(model.error().message.empty());
     }
+  }
+}
+
+TEST(CompressedTensors, RoundsActivationsToTheBit) {
+  const auto file = SafetensorsFile::open(kFixtures / "activations.safetensors");
+  ASSERT_TRUE(file);
+  std::map<std::string, TensorInfo> tensors;
+  for (const TensorInfo& t : file->tensors()) tensors[t.name] = t;
+  const auto read = [&](const std::string& name) {
+    const TensorInfo* t = &tensors.at(name);
+    Matrix<float> out(t->shape[0], t->shape.size() == 2 ? t->shape[1] : 1);
+    EXPECT_TRUE(file->read(*t, 0, std::as_writable_bytes(std::span(out.data(), out.size()))));
+    return out;
+  };
+  std::int8_t zero = 0;
+  EXPECT_TRUE(file->read(tensors.at("static.input_zero_point"), 0, std::as_writable_bytes(std::span(&zero, 1))));
+  const float scale = read("static.input_scale")(0, 0);
+  const std::vector<std::tuple<const char*, const char*, InputParameters>> kinds{
+      {"int8-token", "int8-token", {}},
+      {"int8-token-asym", "int8-token-asym", {}},
+      {"int4-token", "int4-token", {}},
+      {"int8-g32", "int8-g32", {}},
+      {"int8-g32-asym", "int8-g32-asym", {}},
+      {"fp8-token", "fp8_e4m3fn-token", {}},
+      {"fp8-g16", "fp8_e4m3fn-g16", {}},
+      {"int8-static", "int8-tensor-static", {scale, 0}},
+      {"int8-static-asym", "int8-tensor-asym-static", {scale, zero}},
+      {"fp8-static", "fp8_e4m3fn-tensor-static", {scale, 0}},
+      {"mxfp4", "mxfp4", {}},
+      {"mxfp8", "mxfp8_e4m3fn", {}},
+      {"nvfp4", "nvfp4", {read("nvfp4.input_global_scale")(0, 0), 0}},
+  };
+  const Matrix<float> x = read("x");
+  for (const auto& [name, text, input] : kinds) {
+    const auto scheme = parse_activation(text);
+    ASSERT_TRUE(scheme) << text;
+    const Matrix<float> got = fake_quantize(x.view(), *scheme, input);
+    const Matrix<float> expected = read(std::string(name) + ".value");
+    ASSERT_EQ(got.size(), expected.size()) << name;
+    for (std::size_t r = 0; r < x.rows(); ++r)
+      for (std::size_t c = 0; c < x.cols(); ++c)
+        EXPECT_EQ(got(r, c), expected(r, c)) << name << " [" << r << ", " << c << "] of " << x(r, c);
   }
 }
 

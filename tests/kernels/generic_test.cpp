@@ -156,7 +156,7 @@ TEST(Generic, QuantizesActivationsWithinHalfAStep) {
 }
 
 TEST(Generic, QuantizesARowOfZerosToZerosWithScaleZero) {
-  const std::vector<float> x{0.0f, -0.0f, 1e-42f, 0.0f};
+  const std::vector<float> x{0.0f, -0.0f, 0x1p-149f, 0.0f};
   std::vector<std::int8_t> q(8, 55);
   float scale = 9;
   std::int32_t sum = 9;
@@ -167,7 +167,7 @@ TEST(Generic, QuantizesARowOfZerosToZerosWithScaleZero) {
 }
 
 TEST(Generic, QuantizesTheLargestMagnitudeToTheEndOfItsSign) {
-  const std::vector<float> x{-2.0f, 2.0f, 1.0f, -1.0f};  // +-127.5 steps, then +-63.75
+  const std::vector<float> x{-255.0f, 255.0f, 128.0f, -127.0f};  // of scale 2: +-127.5, 64, -63.5
   std::vector<std::int8_t> q(8);
   float scale = 0;
   std::int32_t sum = 0;

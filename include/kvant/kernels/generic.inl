@@ -203,7 +203,7 @@ inline void gather_w8(const GatherArgs& g) noexcept {
 
 // ---- activations and statistics ------------------------------------------------------------------------------------
 
-/// A row of zeros, or one whose largest magnitude is too small for 127.5 / amax to be finite, becomes zeros with scale 0.
+/// A row of zeros, or one whose largest magnitude is too small for a scale above 0, becomes zeros with scale 0.
 inline void quantize_rows_s8(const QuantizeRowsArgs& g) noexcept {
   const std::size_t groups = g.group != 0 ? (g.k + g.group - 1) / g.group : 0;
   for (std::size_t i = 0; i < g.rows; ++i) {
@@ -211,12 +211,11 @@ inline void quantize_rows_s8(const QuantizeRowsArgs& g) noexcept {
     float amax = 0.0f;
     for (std::size_t k = 0; k < g.k; ++k)
       if (is_finite(x[k]) && order_key(magnitude(x[k])) > order_key(amax)) amax = magnitude(x[k]);
-    float inverse = divide(127.5f, amax);
-    const bool usable = is_finite(inverse);
-    if (!usable) inverse = 0.0f;
-    g.scales[i] = usable ? divide(amax, 127.5f) : 0.0f;
+    const float scale = divide(amax, 127.5f);
+    g.scales[i] = scale;
+    const float divisor = scale != 0.0f ? scale : std::numeric_limits<float>::infinity();
     std::int8_t* q = g.q + i * g.ldq;
-    for (std::size_t k = 0; k < g.k; ++k) q[k] = static_cast<std::int8_t>(to_integer(x[k] * inverse, -128, 127));
+    for (std::size_t k = 0; k < g.k; ++k) q[k] = static_cast<std::int8_t>(to_integer(divide(x[k], divisor), -128, 127));
     for (std::size_t k = g.k; k < g.ldq; ++k) q[k] = 0;
     for (std::size_t index = 0; index < groups; ++index) {
       std::int32_t sum = 0;

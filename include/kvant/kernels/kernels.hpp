@@ -66,7 +66,7 @@ struct SyrkArgs {
 };
 
 /// Dynamic activation quantization, one scale a row, as compressed-tensors' symmetric rule has it: scale = amax /
-/// 127.5, q = round(x * (127.5 / amax)) in -128 … 127.
+/// 127.5, q = round(x / scale) in -128 … 127.
 struct QuantizeRowsArgs {
   const float* x;
   std::size_t rows, k, ldx;

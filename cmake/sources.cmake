@@ -59,6 +59,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/text/pre_tokenizer.cpp
        src/text/regex_syntax.cpp
        src/text/tokenizer.cpp
+       src/text/unicode.cpp
        src/text/utf8.cpp
        src/text/vocabulary.cpp)
 endif()

@@ -20,21 +20,6 @@ constexpr std::string_view kWordCharacter =
 
 std::string in_quotes(std::string_view token) { return "\"" + io::printable(token, 80) + "\""; }
 
-/// Where the white space that ends at `end` begins.
-std::size_t space_before(std::string_view text, std::size_t end) noexcept {
-  while (end > 0) {
-    const std::size_t begin = char_before(text, end);
-    if (!is_white_space(char_at(text, begin))) break;
-    end = begin;
-  }
-  return end;
-}
-
-std::size_t space_after(std::string_view text, std::size_t begin) noexcept {
-  while (begin < text.size() && is_white_space(char_at(text, begin))) begin += char_length(text[begin]);
-  return begin;
-}
-
 }  // namespace
 
 Result<AddedTokens> AddedTokens::from_json(const std::optional<JsonNode>& node, const Vocabulary& vocabulary,

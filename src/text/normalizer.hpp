@@ -2,6 +2,7 @@
 // The "normalizer" of tokenizer.json: what happens to a text before it is cut.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "json_node.hpp"
 #include "kvant/core/error.hpp"
 #include "pattern.hpp"
+#include "unicode.hpp"
 
 namespace kvant::text {
 
@@ -35,12 +37,27 @@ class Normalizer {
     std::string content;
   };
 
+  struct Lowercase {};
+  struct StripAccents {};
+  /// Takes white space off the ends.
+  struct Strip {
+    bool left;
+    bool right;
+  };
+
   [[nodiscard]] Status add(const JsonNode& node);
+  [[nodiscard]] Status add_prepend(const JsonNode& node);
+  [[nodiscard]] Status add_replace(const JsonNode& node);
+  [[nodiscard]] Status add_strip(const JsonNode& node);
 
-  std::vector<std::variant<Prepend, Replace>> steps_;
+  [[nodiscard]] static Result<std::string> apply(const Prepend& step, std::string text);
+  [[nodiscard]] static Result<std::string> apply(const Replace& step, std::string text);
+  [[nodiscard]] static Result<std::string> apply(Form step, std::string text);
+  [[nodiscard]] static Result<std::string> apply(Lowercase step, std::string text);
+  [[nodiscard]] static Result<std::string> apply(StripAccents step, std::string text);
+  [[nodiscard]] static Result<std::string> apply(Strip step, std::string text);
+
+  std::vector<std::variant<Prepend, Replace, Form, Lowercase, StripAccents, Strip>> steps_;
 };
-
-/// `text` with what `pattern` matches replaced by `content`, as it stands.
-[[nodiscard]] Result<std::string> replace_all(std::string_view text, const Pattern& pattern, std::string_view content);
 
 }  // namespace kvant::text

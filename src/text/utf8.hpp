@@ -63,4 +63,18 @@ inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
+/// Where the white space that ends at `end` begins, and the one that begins at `begin` ends.
+[[nodiscard]] constexpr std::size_t space_before(std::string_view text, std::size_t end) noexcept {
+  while (end > 0) {
+    const std::size_t begin = char_before(text, end);
+    if (!is_white_space(char_at(text, begin))) break;
+    end = begin;
+  }
+  return end;
+}
+[[nodiscard]] constexpr std::size_t space_after(std::string_view text, std::size_t begin) noexcept {
+  while (begin < text.size() && is_white_space(char_at(text, begin))) begin += char_length(text[begin]);
+  return begin;
+}
+
 }  // namespace kvant::text

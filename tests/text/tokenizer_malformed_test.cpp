@@ -142,9 +142,9 @@ TEST(MalformedTokenizer, RefusesSettingsThatWouldChangeTheIds) {
 }
 
 TEST(MalformedTokenizer, NamesThePartThatItDoesNotHave) {
-  const std::array<std::pair<Parts, std::string_view>, 9> cases{{
-      {{.normalizer = R"({"type": "NFKC"})"}, "NFKC"},
-      {{.normalizer = R"({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]})"}, "Lowercase"},
+  const std::array<std::pair<Parts, std::string_view>, 10> cases{{
+      {{.normalizer = R"({"type": "Nmt"})"}, "Nmt"},
+      {{.normalizer = R"({"type": "Sequence", "normalizers": [{"type": "BertNormalizer"}]})"}, "BertNormalizer"},
       {{.pre_tokenizer = R"({"type": "Metaspace", "replacement": "_"})"}, "Metaspace"},
       {{.pre_tokenizer = R"({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}]})"}, "WhitespaceSplit"},
       {{.pre_tokenizer = R"({"type": "Split", "pattern": {"String": "a"}, "behavior": "Sideways", "invert": false})"},
@@ -153,6 +153,7 @@ TEST(MalformedTokenizer, NamesThePartThatItDoesNotHave) {
       {{.decoder = R"({"type": "WordPiece"})"}, "WordPiece"},
       {{.decoder = R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": ""})"}, "Regex"},
       {{.decoder = R"({"type": "Fuse", "odd": 1})"}, "odd"},
+      {{.normalizer = R"({"type": "NFC", "odd": 1})"}, "odd"},
   }};
   for (const auto& [parts, name] : cases) {
     const auto tokenizer = make(parts);
@@ -169,6 +170,7 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
       {"normalizer as text", {.normalizer = R"("NFC")"}, "bad_tokenizer"},
       {"list as object", {.normalizer = R"({"type": "Sequence", "normalizers": {}})"}, "bad_tokenizer"},
       {"prepend of a number", {.normalizer = R"({"type": "Prepend", "prepend": 1})"}, "bad_tokenizer"},
+      {"strip of no side", {.normalizer = R"({"type": "Strip", "strip_left": true})"}, "bad_tokenizer"},
       {"replace nothing",
        {.normalizer = R"({"type": "Replace", "pattern": {"String": ""}, "content": "a"})"},
        "unsupported"},

@@ -214,6 +214,43 @@ TEST(Tokenizer, WhiteSpaceOfPatternsIsThatOfUnicodeWithoutTheMongolianVowelSepar
   EXPECT_EQ(ids_of(*tokenizer, "a\u180ea\u2003a"), (Ids{0, 1, 0, 0}));
 }
 
+/// The bytes that a normalizer makes of `text`.
+std::string normalized(std::string_view normalizer, std::string_view text) {
+  std::string vocab = R"({"<unk>": 256)";
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    constexpr std::string_view kHex = "0123456789ABCDEF";
+    vocab += std::string(", \"<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">\": " + std::to_string(byte);
+  }
+  const auto tokenizer =
+      make({.vocab = vocab + "}", .model = R"(, "byte_fallback": true)", .normalizer = std::string(normalizer)});
+  EXPECT_TRUE(tokenizer) << describe(tokenizer.error());
+  std::string bytes;
+  for (const std::int32_t id : ids_of(*tokenizer, text)) bytes.push_back(static_cast<char>(id));
+  return bytes;
+}
+
+TEST(Tokenizer, NormalizesToTheFormsOfUnicode) {
+  constexpr std::string_view kText = "\u1e9b\u0323 \ud55c";
+  EXPECT_EQ(normalized(R"({"type": "NFC"})", kText), "\u1e9b\u0323 \ud55c");
+  EXPECT_EQ(normalized(R"({"type": "NFD"})", kText), "\u017f\u0323\u0307 \u1112\u1161\u11ab");
+  EXPECT_EQ(normalized(R"({"type": "NFKC"})", kText), "\u1e69 \ud55c");
+  EXPECT_EQ(normalized(R"({"type": "NFKD"})", kText), "s\u0323\u0307 \u1112\u1161\u11ab");
+  using namespace std::string_view_literals;
+  EXPECT_EQ(normalized(R"({"type": "NFC"})", "\0e\u0301\0\u0301"sv), "\0\u00e9\0\u0301"sv);
+  EXPECT_EQ(normalized(R"({"type": "NFC"})", "\uac00\u11a7"), "\uac00\u11a7");  // U+11A7 is no final consonant
+}
+
+TEST(Tokenizer, PutsAMegabyteOfMarksInOrderInLinearithmicTime) {
+  std::string marks;
+  while (marks.size() < (1U << 20)) marks += "\u0301\u0323";  // above, then below, which comes first
+  const auto start = std::chrono::steady_clock::now();
+  const std::string ordered = normalized(R"({"type": "NFD"})", marks);
+  // Moving each mark past its neighbours takes minutes; the bound leaves room for sanitizers and slow machines.
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20.0);
+  ASSERT_EQ(ordered.size(), marks.size());
+  EXPECT_EQ(ordered.find("\u0301\u0323"), std::string::npos);
+}
+
 TEST(Tokenizer, EncodesInManyThreadsAtOnce) {
   const Tokenizer tokenizer = load_tiny();
   const std::string text = "The quick brown fox, 1234 times: caf\u00e9!\n";

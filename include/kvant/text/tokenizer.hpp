@@ -27,7 +27,7 @@ struct EncodeOptions {
 /// A byte-pair tokenizer: byte-level (GPT-2, Llama 3, SmolLM) or SentencePiece style with byte fallback (Llama 2).
 ///
 /// Supported parts of tokenizer.json; anything else that would change the ids is refused as `unsupported`, by name:
-///   normalizer      Prepend, Replace, Sequence
+///   normalizer      NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Sequence
 ///   pre_tokenizer   ByteLevel, Split (five behaviors), Digits, Sequence
 ///   model           BPE: byte_fallback, fuse_unk, unk_token, ignore_merges; no dropout, no affixes
 ///   post_processor  TemplateProcessing (the single form), ByteLevel, Sequence
@@ -36,7 +36,8 @@ struct EncodeOptions {
 ///
 /// Regular expressions mean what they mean to Oniguruma, the engine of `tokenizers`; constructs that PCRE2 reads
 /// differently are refused. Character classes are those of the installed PCRE2 (Unicode 14 in 10.42): text in scripts
-/// encoded later may split differently.
+/// encoded later may split differently. Normalizers know what the installed utf8proc does (Unicode 15 in 2.8), those of
+/// `tokenizers` Unicode 9: marks and compatibility characters encoded since may be normalized differently.
 ///
 /// A value: copies share one immutable state, and all members are thread-safe.
 class Tokenizer {

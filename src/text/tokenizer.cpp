@@ -73,9 +73,10 @@ Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_
     if (!value) return propagate(value);
     if (*value != "1.0") return version->unsupported(*value, "kvant reads version 1.0");
   }
+  // Settings for batches, which transformers too applies only where a call asks for them.
   for (const std::string_view key : {"truncation", "padding"})
     if (const auto node = root.find(key))
-      return node->error(ErrorCode::unsupported, "is not supported; set it to null");
+      if (auto ok = node->object(); !ok) return propagate(ok);
 
   auto impl = std::make_shared<Impl>();
   auto bpe = root.at("model").and_then(Bpe::from_json);

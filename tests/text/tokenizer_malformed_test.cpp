@@ -133,8 +133,8 @@ TEST(MalformedTokenizer, RefusesSettingsThatWouldChangeTheIds) {
     return Tokenizer::from_json("{" + std::string(top) +
                                 R"(, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})");
   };
-  EXPECT_EQ(code_of(with(R"("truncation": {"max_length": 8})")), "unsupported");
-  EXPECT_EQ(code_of(with(R"("padding": {"pad_id": 0})")), "unsupported");
+  EXPECT_EQ(code_of(with(R"("truncation": 8)")), "bad_tokenizer");
+  EXPECT_EQ(code_of(with(R"("padding": [0])")), "bad_tokenizer");
   EXPECT_EQ(code_of(with(R"("version": "2.0")")), "unsupported");
   EXPECT_EQ(code_of(with(R"("version": 1)")), "bad_tokenizer");
   EXPECT_EQ(code_of(with(R"("surprise": 1)")), "unsupported");

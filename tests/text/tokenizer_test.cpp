@@ -93,6 +93,17 @@ TEST(Tokenizer, KeepsTheIdsOfASparseVocabulary) {
   EXPECT_EQ(tokenizer->decode(Ids{-1, 7, 8, 1000000, 2147483646}), "a ab");
 }
 
+TEST(Tokenizer, NeitherCutsNorPads) {
+  const auto tokenizer = Tokenizer::from_json(R"({
+    "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+    "padding": {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+                "pad_type_id": 0, "pad_token": "a"},
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}})");
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(ids_of(*tokenizer, "abba"), (Ids{0, 1, 1, 0}));
+  EXPECT_EQ(ids_of(*tokenizer, ""), Ids{});
+}
+
 TEST(Tokenizer, RefusesTextThatIsNotUtf8AndSaysWhere) {
   const Tokenizer tokenizer = load_tiny();
   for (const auto& [text, offset] : {std::pair("ab\xff", 2U), std::pair("\xc3", 0U), std::pair("a\xed\xa0\x80", 1U),

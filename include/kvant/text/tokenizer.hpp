@@ -33,6 +33,7 @@ struct EncodeOptions {
 ///   post_processor  TemplateProcessing (the single form), ByteLevel, Sequence
 ///   decoder         ByteLevel, Replace, ByteFallback, Fuse, Strip, Sequence
 ///   added_tokens    single_word, lstrip, rstrip, normalized, special
+///   truncation, padding   may be there and are not applied, as in transformers where a call does not ask for them
 ///
 /// Regular expressions mean what they mean to Oniguruma, the engine of `tokenizers`; constructs that PCRE2 reads
 /// differently are refused. Character classes are those of the installed PCRE2 (Unicode 14 in 10.42): text in scripts

@@ -63,9 +63,9 @@ Result<AddedToken> AddedTokens::read(const JsonNode& node, const Normalizer& nor
     if (!flag) return propagate(flag);
     token.*member = *flag;
   }
-  auto pattern = token.normalized ? normalizer.apply(token.content) : Result<std::string>(token.content);
+  auto pattern = token.normalized ? normalizer.apply({token.content, 0}) : Passage{token.content, 0};
   if (!pattern) return propagate(pattern);
-  token.pattern = *std::move(pattern);
+  token.pattern = std::move(pattern->text);
   if (token.content.empty() || token.pattern.empty()) return node.error(ErrorCode::bad_tokenizer, "an empty token");
   if (token.pattern.size() > kMaxContentBytes)
     return node.error(ErrorCode::limit, "a token of " + std::to_string(token.pattern.size()) + " bytes; at most " +

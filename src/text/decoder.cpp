@@ -7,6 +7,7 @@
 
 #include "byte_level.hpp"
 #include "kvant/io/utf8.hpp"
+#include "metaspace.hpp"
 #include "utf8.hpp"
 
 namespace kvant::text {
@@ -20,6 +21,11 @@ std::string join(const std::vector<std::string>& tokens, std::string_view separa
     text.append(token);
   }
   return text;
+}
+
+void replace_all(std::string& text, std::string_view pattern, std::string_view content) {
+  for (std::size_t at = 0; (at = text.find(pattern, at)) != std::string::npos; at += content.size())
+    text.replace(at, pattern.size(), content);
 }
 
 /// The byte that `<0x41>` names. What looks similar (<0x-1>, <0xZZ>) is an ordinary token.
@@ -58,6 +64,7 @@ Status Decoder::add(const JsonNode& node) {
   if (!type) return propagate(type);
   if (*type == "Replace") return add_replace(node);
   if (*type == "Strip") return add_strip(node);
+  if (*type == "Metaspace") return add_metaspace(node);
   if (*type == "ByteLevel") {
     steps_.emplace_back(ByteLevel{});
     return node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});  // these concern encoding
@@ -71,7 +78,8 @@ Status Decoder::add(const JsonNode& node) {
     return node.only({"type"});
   }
   if (*type != "Sequence")
-    return node.unsupported(*type, "kvant has the decoders ByteLevel, Replace, ByteFallback, Fuse, Strip and Sequence");
+    return node.unsupported(
+        *type, "kvant has the decoders ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and Sequence");
   if (auto ok = node.only({"type", "decoders"}); !ok) return ok;
   const auto list = node.array("decoders");
   if (!list) return propagate(list);
@@ -97,16 +105,21 @@ Status Decoder::add_replace(const JsonNode& node) {
 
 Status Decoder::add_strip(const JsonNode& node) {
   if (auto ok = node.only({"type", "content", "start", "stop"}); !ok) return ok;
-  auto content = node.text("content");
+  auto content = node.character("content");
   if (!content) return propagate(content);
-  if (content->empty() || content->size() != char_length(content->front()))
-    return node.error(ErrorCode::bad_tokenizer, "\"content\" is one character");
   const auto count = [](const JsonNode& n) { return n.count(); };
   const auto start = node.at("start").and_then(count);
   if (!start) return propagate(start);
   const auto stop = node.at("stop").and_then(count);
   if (!stop) return propagate(stop);
   steps_.emplace_back(Strip{*std::move(content), *start, *stop});
+  return {};
+}
+
+Status Decoder::add_metaspace(const JsonNode& node) {
+  auto settings = Metaspace::from_json(node);
+  if (!settings) return propagate(settings);
+  steps_.emplace_back(Spaces{std::move(settings->replacement), settings->prepend != Metaspace::Prepend::never});
   return {};
 }
 
@@ -126,10 +139,7 @@ Decoder::Tokens Decoder::apply(ByteLevel, const Tokens& tokens) {
 }
 
 Decoder::Tokens Decoder::apply(const Replace& step, Tokens tokens) {
-  for (std::string& token : tokens) {
-    for (std::size_t at = 0; (at = token.find(step.pattern, at)) != std::string::npos; at += step.content.size())
-      token.replace(at, step.pattern.size(), step.content);
-  }
+  for (std::string& token : tokens) replace_all(token, step.pattern, step.content);
   return tokens;
 }
 
@@ -166,6 +176,12 @@ Decoder::Tokens Decoder::apply(const Strip& step, Tokens tokens) {
     for (std::size_t i = 0; i < step.stop && rest.ends_with(step.content); ++i) rest.remove_suffix(step.content.size());
     token = std::string(rest);
   }
+  return tokens;
+}
+
+Decoder::Tokens Decoder::apply(const Spaces& step, Tokens tokens) {
+  for (std::string& token : tokens)
+    replace_all(token, step.replacement, step.drop_first && &token == &tokens.front() ? "" : " ");
   return tokens;
 }
 

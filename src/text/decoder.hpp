@@ -37,20 +37,27 @@ class Decoder {
     std::size_t start;
     std::size_t stop;
   };
+  /// A visible space is a space, and nothing in the first token where texts are given one when they are encoded.
+  struct Spaces {
+    std::string replacement;
+    bool drop_first;
+  };
   using Tokens = std::vector<std::string>;
 
   [[nodiscard]] Status add(const JsonNode& node);
   [[nodiscard]] Status add_replace(const JsonNode& node);
   [[nodiscard]] Status add_strip(const JsonNode& node);
+  [[nodiscard]] Status add_metaspace(const JsonNode& node);
 
   [[nodiscard]] static Tokens apply(ByteLevel step, const Tokens& tokens);
   [[nodiscard]] static Tokens apply(const Replace& step, Tokens tokens);
   [[nodiscard]] static Tokens apply(ByteFallback step, Tokens tokens);
   [[nodiscard]] static Tokens apply(Fuse step, const Tokens& tokens);
   [[nodiscard]] static Tokens apply(const Strip& step, Tokens tokens);
+  [[nodiscard]] static Tokens apply(const Spaces& step, Tokens tokens);
 
   bool present_ = false;
-  std::vector<std::variant<ByteLevel, Replace, ByteFallback, Fuse, Strip>> steps_;
+  std::vector<std::variant<ByteLevel, Replace, ByteFallback, Fuse, Strip, Spaces>> steps_;
 };
 
 }  // namespace kvant::text

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "normalizer.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
@@ -8,6 +9,22 @@
 #include "utf8.hpp"
 
 namespace kvant::text {
+
+namespace {
+
+/// What `write(text, c)` makes of each character.
+template <class Write>
+Passage by_character(const Passage& passage, Write write) {
+  Passage result;
+  result.text.reserve(passage.text.size());
+  for (std::size_t pos = 0; pos < passage.text.size(); pos += char_length(passage.text[pos])) {
+    write(result.text, char_at(passage.text, pos));
+    if (pos < passage.head) result.head = result.text.size();
+  }
+  return result;
+}
+
+}  // namespace
 
 Result<Normalizer> Normalizer::from_json(const std::optional<JsonNode>& node) {
   Normalizer normalizer;
@@ -74,26 +91,28 @@ Status Normalizer::add_strip(const JsonNode& node) {
   return {};
 }
 
-Result<std::string> Normalizer::apply(std::string_view text) const {
-  std::string result(text);
+Result<Passage> Normalizer::apply(Passage passage) const {
   for (const auto& step : steps_) {
-    auto next = std::visit([&](const auto& s) { return apply(s, std::move(result)); }, step);
+    auto next = std::visit([&](const auto& s) { return apply(s, std::move(passage)); }, step);
     if (!next) return next;
-    result = *std::move(next);
-    if (result.size() > kMaxTextBytes)
+    passage = *std::move(next);
+    if (passage.text.size() > kMaxTextBytes)
       return fail(ErrorCode::limit, "the normalizer makes more than " + std::to_string(kMaxTextBytes) + " bytes");
   }
-  return result;
+  return passage;
 }
 
-Result<std::string> Normalizer::apply(const Prepend& step, std::string text) {
-  if (!text.empty()) text.insert(0, step.text);
-  return text;
+Result<Passage> Normalizer::apply(const Prepend& step, Passage passage) {
+  if (passage.text.empty()) return passage;
+  passage.text.insert(0, step.text);
+  if (passage.head > 0) passage.head += step.text.size();
+  return passage;
 }
 
-Result<std::string> Normalizer::apply(const Replace& step, std::string text) {
+/// What replaces a match stems from where the match ends.
+Result<Passage> Normalizer::apply(const Replace& step, Passage passage) {
   Pattern::Matcher matcher(step.pattern);
-  const auto runs = matcher.runs(text);
+  const auto runs = matcher.runs(passage.text);
   if (!runs) return propagate(runs);
   const auto length = [&](const Run& run) { return run.match ? step.content.size() : run.range.end - run.range.begin; };
   std::uint64_t total = 0;
@@ -101,39 +120,49 @@ Result<std::string> Normalizer::apply(const Replace& step, std::string text) {
   if (total > kMaxTextBytes)
     return fail(ErrorCode::limit, "a replacement makes " + std::to_string(total) + " bytes; at most " +
                                       std::to_string(kMaxTextBytes) + " are worked on at once");
-  std::string result;
-  result.reserve(total);
+  Passage result;
+  result.text.reserve(total);
   for (const Run& run : *runs) {
-    if (run.match)
-      result.append(step.content);
-    else
-      result.append(text, run.range.begin, length(run));
+    const auto [begin, end] = run.range;
+    if (run.match) {
+      result.text.append(step.content);
+      if (passage.head > 0 && end <= passage.head) result.head = result.text.size();
+    } else {
+      if (begin < passage.head) result.head = result.text.size() + std::min(end, passage.head) - begin;
+      result.text.append(passage.text, begin, end - begin);
+    }
   }
   return result;
 }
 
-Result<std::string> Normalizer::apply(Form step, std::string text) { return to_form(step, text); }
-
-Result<std::string> Normalizer::apply(Lowercase, std::string text) {
-  std::string result;
-  result.reserve(text.size());
-  for (std::size_t pos = 0; pos < text.size(); pos += char_length(text[pos]))
-    append_lower_case(result, char_at(text, pos));
-  return result;
+Result<Passage> Normalizer::apply(Form step, Passage passage) {
+  auto text = to_form(step, passage.text);
+  if (!text) return propagate(text);
+  if (passage.head > 0 && !text->empty()) {
+    const auto head = to_form(step, std::string_view(passage.text).substr(0, passage.head));
+    if (!head) return propagate(head);
+    // A mark that has moved into it ends it; its first character is its own, whatever was composed with it.
+    passage.head = std::max(common_prefix(*head, *text), char_length(text->front()));
+  }
+  passage.text = *std::move(text);
+  return passage;
 }
 
-Result<std::string> Normalizer::apply(StripAccents, std::string text) {
-  std::string result;
-  result.reserve(text.size());
-  for (std::size_t pos = 0; pos < text.size(); pos += char_length(text[pos]))
-    if (!is_mark(char_at(text, pos))) result.append(text, pos, char_length(text[pos]));
-  return result;
+Result<Passage> Normalizer::apply(Lowercase, Passage passage) { return by_character(passage, append_lower_case); }
+
+Result<Passage> Normalizer::apply(StripAccents, Passage passage) {
+  return by_character(passage, [](std::string& text, char32_t c) {
+    if (!is_mark(c)) append_utf8(text, c);
+  });
 }
 
-Result<std::string> Normalizer::apply(Strip step, std::string text) {
+Result<Passage> Normalizer::apply(Strip step, Passage passage) {
+  auto& [text, head] = passage;
   if (step.right) text.resize(space_before(text, text.size()));
-  if (step.left) text.erase(0, space_after(text, 0));
-  return text;
+  const std::size_t begin = step.left ? space_after(text, 0) : 0;
+  text.erase(0, begin);
+  head = std::min(head - std::min(head, begin), text.size());
+  return passage;
 }
 
 }  // namespace kvant::text

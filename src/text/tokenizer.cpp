@@ -16,6 +16,7 @@
 #include "normalizer.hpp"
 #include "post_processor.hpp"
 #include "pre_tokenizer.hpp"
+#include "utf8.hpp"
 
 namespace kvant::text {
 
@@ -57,7 +58,7 @@ struct Tokenizer::Impl {
   std::optional<std::string_view> token_of(std::int32_t id) const noexcept;
 
   Status encode(std::string_view text, std::vector<std::int32_t>& ids) const;
-  Status encode_normalized(std::string_view text, Bpe::Encoder& encoder, std::vector<std::int32_t>& ids) const;
+  Status encode_normalized(const Passage& passage, Bpe::Encoder& encoder, std::vector<std::int32_t>& ids) const;
 };
 
 Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_view text, const Where& where) {
@@ -158,15 +159,17 @@ Status Tokenizer::Impl::encode(std::string_view text, std::vector<std::int32_t>&
       ids.push_back(*id);
       continue;
     }
-    const auto normalized = normalizer.apply(text.substr(range.begin, range.end - range.begin));
+    const std::size_t head = range.begin == 0 ? char_length(text[0]) : 0;
+    const auto normalized = normalizer.apply({std::string(text.substr(range.begin, range.end - range.begin)), head});
     if (!normalized) return propagate(normalized);
     if (auto ok = encode_normalized(*normalized, encoder, ids); !ok) return ok;
   }
   return {};
 }
 
-Status Tokenizer::Impl::encode_normalized(std::string_view text, Bpe::Encoder& encoder,
+Status Tokenizer::Impl::encode_normalized(const Passage& passage, Bpe::Encoder& encoder,
                                           std::vector<std::int32_t>& ids) const {
+  const auto& [text, head] = passage;
   const auto segments = added.split(text, true);
   if (!segments) return propagate(segments);
   for (const auto& [range, id] : *segments) {
@@ -174,10 +177,12 @@ Status Tokenizer::Impl::encode_normalized(std::string_view text, Bpe::Encoder& e
       ids.push_back(*id);
       continue;
     }
-    const auto words = pre_tokenizer.apply(std::string(text.substr(range.begin, range.end - range.begin)));
+    const auto [begin, end] = range;
+    const auto words = pre_tokenizer.apply({text.substr(begin, end - begin), std::clamp(head, begin, end) - begin});
     if (!words) return propagate(words);
-    for (const auto& [begin, end] : words->ranges)
-      if (auto ok = encoder.append(std::string_view(words->text).substr(begin, end - begin), ids); !ok) return ok;
+    const std::string_view made = words->passage.text;
+    for (const Range& word : words->ranges)
+      if (auto ok = encoder.append(made.substr(word.begin, word.end - word.begin), ids); !ok) return ok;
   }
   return {};
 }

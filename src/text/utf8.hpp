@@ -31,6 +31,14 @@ namespace kvant::text {
   return end;
 }
 
+/// How many bytes of whole characters two texts of valid UTF-8 both begin with.
+[[nodiscard]] constexpr std::size_t common_prefix(std::string_view a, std::string_view b) noexcept {
+  std::size_t end = 0;
+  while (end < a.size() && end < b.size() && a[end] == b[end]) ++end;
+  while (end < a.size() && (static_cast<unsigned char>(a[end]) & 0xC0U) == 0x80U) --end;
+  return end;
+}
+
 /// Appends `code`, a Unicode scalar value.
 inline void append_utf8(std::string& text, char32_t code) {
   const auto put = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };

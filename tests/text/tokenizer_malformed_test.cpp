@@ -142,10 +142,12 @@ TEST(MalformedTokenizer, RefusesSettingsThatWouldChangeTheIds) {
 }
 
 TEST(MalformedTokenizer, NamesThePartThatItDoesNotHave) {
-  const std::array<std::pair<Parts, std::string_view>, 10> cases{{
+  const std::array<std::pair<Parts, std::string_view>, 12> cases{{
       {{.normalizer = R"({"type": "Nmt"})"}, "Nmt"},
       {{.normalizer = R"({"type": "Sequence", "normalizers": [{"type": "BertNormalizer"}]})"}, "BertNormalizer"},
-      {{.pre_tokenizer = R"({"type": "Metaspace", "replacement": "_"})"}, "Metaspace"},
+      {{.pre_tokenizer = R"({"type": "BertPreTokenizer"})"}, "BertPreTokenizer"},
+      {{.pre_tokenizer = R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})"}, "last"},
+      {{.decoder = R"({"type": "Metaspace", "replacement": "_", "odd": 1})"}, "odd"},
       {{.pre_tokenizer = R"({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}]})"}, "WhitespaceSplit"},
       {{.pre_tokenizer = R"({"type": "Split", "pattern": {"String": "a"}, "behavior": "Sideways", "invert": false})"},
        "Sideways"},
@@ -179,6 +181,13 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
        "bad_tokenizer"},
       {"byte level without settings", {.pre_tokenizer = R"({"type": "ByteLevel"})"}, "bad_tokenizer"},
       {"digits without settings", {.pre_tokenizer = R"({"type": "Digits"})"}, "bad_tokenizer"},
+      {"metaspace without a character", {.pre_tokenizer = R"({"type": "Metaspace"})"}, "bad_tokenizer"},
+      {"metaspace of two characters", {.decoder = R"({"type": "Metaspace", "replacement": "ab"})"}, "bad_tokenizer"},
+      {"metaspace of none", {.pre_tokenizer = R"({"type": "Metaspace", "replacement": ""})"}, "bad_tokenizer"},
+      {"metaspace that contradicts itself",
+       {.pre_tokenizer =
+            R"({"type": "Metaspace", "replacement": "_", "add_prefix_space": false, "prepend_scheme": "always"})"},
+       "bad_tokenizer"},
       {"strip of two characters",
        {.decoder = R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})"},
        "bad_tokenizer"},

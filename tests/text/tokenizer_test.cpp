@@ -262,6 +262,38 @@ TEST(Tokenizer, PutsAMegabyteOfMarksInOrderInLinearithmicTime) {
   EXPECT_EQ(ordered.find("\u0301\u0323"), std::string::npos);
 }
 
+/// Vocabulary and pre-tokenizer of the smallest tokenizer with visible spaces.
+Parts with_metaspace(std::string_view settings) {
+  return {.vocab = R"({"a":0,"_":1,"_a":2,"<s>":3})",
+          .merges = R"(["_ a"])",
+          .added_tokens = "[" + added_token(3, "<s>", "special") + "]",
+          .pre_tokenizer = R"({"type": "Metaspace", "replacement": "_", )" + std::string(settings) + "}"};
+}
+
+TEST(Tokenizer, PutsASpaceFirstOnlyWhereTheInputStarts) {
+  const auto first = make(with_metaspace(R"("prepend_scheme": "first")"));
+  const auto always = make(with_metaspace(R"("prepend_scheme": "always")"));
+  ASSERT_TRUE(first && always);
+  EXPECT_EQ(ids_of(*first, "a<s>a"), (Ids{2, 3, 0}));
+  EXPECT_EQ(ids_of(*first, "<s>a"), (Ids{3, 0}));
+  EXPECT_EQ(ids_of(*first, "<s> a"), (Ids{3, 2}));
+  EXPECT_EQ(ids_of(*always, "a<s>a"), (Ids{2, 3, 2}));
+  EXPECT_EQ(ids_of(*always, " a"), (Ids{2}));
+}
+
+TEST(Tokenizer, ReadsMetaspaceAsOldVersionsWroteIt) {
+  // `add_prefix_space` alone, as up to 0.15; since 0.19 `tokenizers` refuses the second.
+  for (const auto& [settings, expected] :
+       {std::pair(R"("add_prefix_space": true, "str_rep": "_")", Ids{2, 2}),
+        std::pair(R"("add_prefix_space": false)", Ids{0, 2}),
+        std::pair(R"("add_prefix_space": false, "prepend_scheme": "never")", Ids{0, 2}),
+        std::pair(R"("add_prefix_space": true, "prepend_scheme": "never")", Ids{0, 2})}) {
+    const auto tokenizer = make(with_metaspace(settings));
+    ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+    EXPECT_EQ(ids_of(*tokenizer, "a a"), expected) << settings;
+  }
+}
+
 TEST(Tokenizer, EncodesInManyThreadsAtOnce) {
   const Tokenizer tokenizer = load_tiny();
   const std::string text = "The quick brown fox, 1234 times: caf\u00e9!\n";

@@ -28,10 +28,10 @@ struct EncodeOptions {
 ///
 /// Supported parts of tokenizer.json; anything else that would change the ids is refused as `unsupported`, by name:
 ///   normalizer      NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Sequence
-///   pre_tokenizer   ByteLevel, Split (five behaviors), Digits, Sequence
+///   pre_tokenizer   ByteLevel, Split (five behaviors), Digits, Metaspace, Sequence
 ///   model           BPE: byte_fallback, fuse_unk, unk_token, ignore_merges; no dropout, no affixes
 ///   post_processor  TemplateProcessing (the single form), ByteLevel, Sequence
-///   decoder         ByteLevel, Replace, ByteFallback, Fuse, Strip, Sequence
+///   decoder         ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, Sequence
 ///   added_tokens    single_word, lstrip, rstrip, normalized, special
 ///   truncation, padding   may be there and are not applied, as in transformers where a call does not ask for them
 ///

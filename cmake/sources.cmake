@@ -51,6 +51,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/windows.cpp
        src/text/added_tokens.cpp
        src/text/bpe.cpp
+       src/text/decode_steps.cpp
        src/text/decoder.cpp
        src/text/json_node.cpp
        src/text/metaspace.cpp

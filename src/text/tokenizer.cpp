@@ -56,6 +56,7 @@ struct Tokenizer::Impl {
 
   std::optional<std::int32_t> id_of(std::string_view token) const noexcept;
   std::optional<std::string_view> token_of(std::int32_t id) const noexcept;
+  std::optional<std::string_view> decoded_token(std::int32_t id, bool skip_special) const noexcept;
 
   Status encode(std::string_view text, std::vector<std::int32_t>& ids) const;
   Status encode_normalized(const Passage& passage, Bpe::Encoder& encoder, std::vector<std::int32_t>& ids) const;
@@ -150,6 +151,14 @@ std::optional<std::string_view> Tokenizer::Impl::token_of(std::int32_t id) const
   return std::nullopt;
 }
 
+/// What the decoder is given for an id.
+std::optional<std::string_view> Tokenizer::Impl::decoded_token(std::int32_t id, bool skip_special) const noexcept {
+  const AddedToken* found = added.find(id);
+  if (found == nullptr) return token_of(id);
+  if (found->special && skip_special) return std::nullopt;
+  return found->pattern;
+}
+
 Status Tokenizer::Impl::encode(std::string_view text, std::vector<std::int32_t>& ids) const {
   Bpe::Encoder encoder(bpe);
   const auto segments = added.split(text, false);
@@ -234,17 +243,36 @@ Result<std::vector<std::int32_t>> Tokenizer::encode(std::string_view utf8, Encod
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
-  std::vector<std::string> tokens;
+  Pieces tokens;
   tokens.reserve(ids.size());
-  const Vocabulary& vocabulary = impl_->bpe.vocabulary();
-  for (const std::int32_t id : ids) {
-    if (const AddedToken* added = impl_->added.find(id)) {
-      if (!added->special || !skip_special) tokens.push_back(added->pattern);
-    } else if (const auto place = vocabulary.place(id)) {
-      tokens.emplace_back(vocabulary.token(*place));
-    }
-  }
-  return impl_->decoder.apply(std::move(tokens));
+  for (const std::int32_t id : ids)
+    if (const auto token = impl_->decoded_token(id, skip_special)) tokens.push_back({std::string(*token)});
+  return Decoder(impl_->decoder).run(std::move(tokens), true);
+}
+
+struct DecodeStream::Impl {
+  std::shared_ptr<const Tokenizer::Impl> tokenizer;
+  bool skip_special;
+  Decoder decoder = tokenizer->decoder;
+};
+
+DecodeStream::DecodeStream(const Tokenizer& tokenizer, bool skip_special)
+    : impl_(new Impl{tokenizer.impl_, skip_special}) {}
+
+DecodeStream::DecodeStream(DecodeStream&&) noexcept = default;
+DecodeStream& DecodeStream::operator=(DecodeStream&&) noexcept = default;
+DecodeStream::~DecodeStream() = default;
+
+std::string DecodeStream::push(std::int32_t id) {
+  const auto token = impl_->tokenizer->decoded_token(id, impl_->skip_special);
+  if (!token) return "";
+  return impl_->decoder.run({{std::string(*token)}}, false);
+}
+
+std::string DecodeStream::finish() {
+  std::string rest = impl_->decoder.run({}, true);
+  impl_->decoder = impl_->tokenizer->decoder;
+  return rest;
 }
 
 std::size_t Tokenizer::vocabulary_size() const noexcept {

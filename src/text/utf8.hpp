@@ -65,6 +65,9 @@ inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+
 /// `bytes` with every maximal part that begins no well-formed character replaced by one U+FFFD (Unicode 3.9, D93b).
 [[nodiscard]] std::string lossy_utf8(std::string_view bytes);
 
+/// How many bytes at the end of `bytes` begin a character and may yet become one.
+[[nodiscard]] std::size_t unfinished_utf8(std::string_view bytes) noexcept;
+
 /// White_Space of Unicode, a closed set.
 [[nodiscard]] constexpr bool is_white_space(char32_t c) noexcept {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||

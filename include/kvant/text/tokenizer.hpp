@@ -78,9 +78,32 @@ class Tokenizer {
   struct Impl;
 
  private:
+  friend class DecodeStream;
   explicit Tokenizer(std::shared_ptr<const Impl> impl) noexcept;
 
   std::shared_ptr<const Impl> impl_;
+};
+
+/// The text of ids as they come, in time that grows with their number. What push() gave, and finish() at the end, is
+/// together what decode() gives for all of the ids. Held back is what a later id may change: bytes of an unfinished
+/// character; with byte fallback a run of byte tokens until it ends, since one that does not fit makes U+FFFD of all.
+class DecodeStream {
+ public:
+  /// @throws std::bad_alloc and nothing else, as all of its members.
+  explicit DecodeStream(const Tokenizer& tokenizer, bool skip_special = true);
+  DecodeStream(DecodeStream&&) noexcept;
+  DecodeStream& operator=(DecodeStream&&) noexcept;
+  ~DecodeStream();
+
+  /// What the text goes on with, as far as it is certain: whole characters, or nothing.
+  [[nodiscard]] std::string push(std::int32_t id);
+  /// The rest of the text; the next id begins another one.
+  [[nodiscard]] std::string finish();
+
+ private:
+  struct Impl;
+
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace kvant::text

@@ -53,6 +53,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/text/bpe.cpp
        src/text/decode_steps.cpp
        src/text/decoder.cpp
+       src/text/end_ids.cpp
        src/text/json_node.cpp
        src/text/metaspace.cpp
        src/text/normalizer.cpp

@@ -17,6 +17,7 @@
 #include "console.hpp"
 #include "kvant/nn/model.hpp"
 #include "kvant/nn/sampling.hpp"
+#include "kvant/text/end_ids.hpp"
 #include "kvant/text/tokenizer.hpp"
 #include "text/utf8.hpp"
 #include "verbs.hpp"
@@ -80,6 +81,8 @@ class Generate final : public Command {
     if (!model) return propagate(model);
     const auto tokenizer = text::Tokenizer::load(model_);
     if (!tokenizer) return propagate(tokenizer);
+    const auto end_ids = text::end_ids(model_, *tokenizer);
+    if (!end_ids) return propagate(end_ids);
     auto ids = tokenizer->encode(prompt_);
     if (!ids) return propagate(ids);
     if (ids->empty()) return fail(ErrorCode::usage, "--prompt is empty and the tokenizer adds nothing to it");
@@ -95,7 +98,7 @@ class Generate final : public Command {
         console.flush();
       }
     };
-    if (Status s = extend(console, *model, *tokenizer, *sampler, continuation, runtime->context(), say); !s) return s;
+    if (Status s = extend(console, *model, *end_ids, *sampler, continuation, runtime->context(), say); !s) return s;
     say(continuation.finish());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (!console.json()) {
@@ -110,7 +113,7 @@ class Generate final : public Command {
   }
 
  private:
-  [[nodiscard]] Status extend(Console& console, const nn::Model& model, const text::Tokenizer& tokenizer,
+  [[nodiscard]] Status extend(Console& console, const nn::Model& model, const std::vector<std::int32_t>& end_ids,
                               nn::Sampler& sampler, Continuation& continuation, const Context& context,
                               const std::function<void(const std::string&)>& say) const {
     const std::size_t given = continuation.ids().size();
@@ -128,7 +131,7 @@ class Generate final : public Command {
       if (!done) return done;
       const auto id = sampler.next(logits.row(0));
       if (!id) return propagate(id);
-      if (tokenizer.eos_id() == *id) break;
+      if (std::binary_search(end_ids.begin(), end_ids.end(), *id)) break;
       say(continuation.push(*id));
     }
     if (continuation.tokens() < tokens_ && continuation.ids().size() == room)

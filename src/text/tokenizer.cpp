@@ -16,6 +16,7 @@
 #include "normalizer.hpp"
 #include "post_processor.hpp"
 #include "pre_tokenizer.hpp"
+#include "side_file.hpp"
 #include "utf8.hpp"
 
 namespace kvant::text {
@@ -216,11 +217,11 @@ Result<Tokenizer> Tokenizer::load(const std::filesystem::path& folder_or_file) {
     auto impl = Impl::from_json(*text, io::where_of(path));
     if (!impl) return propagate(impl);
     const auto config_path = path.parent_path() / "tokenizer_config.json";
-    if (std::filesystem::exists(config_path, ignored)) {
-      const auto config = io::read_json_file(config_path, kConfigLimits);
-      if (!config) return propagate(config);
+    const auto config = read_side_file(config_path, kConfigLimits);
+    if (!config) return propagate(config);
+    if (*config) {
       const Where where = io::where_of(config_path);
-      if (auto ok = (*impl)->configure(JsonNode(*config, where)); !ok) return propagate(ok);
+      if (auto ok = (*impl)->configure(JsonNode(**config, where)); !ok) return propagate(ok);
     }
     return Tokenizer(*std::move(impl));
   });

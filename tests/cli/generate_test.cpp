@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Texts of random little models with tokenizers of all kinds: what is streamed.
+// Texts of random little models with tokenizers of all kinds: what is streamed, where it ends.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -93,6 +95,42 @@ TEST_F(Generate, StreamsInTheTimeThatTheTokensTake) {
   const double whole = seconds({"-n", "8000", "--json"});
   // Decoding all of it again for each token takes ten times as long.
   EXPECT_LT(seconds({"-n", "8000"}), 3 * whole + 1);
+}
+
+TEST_F(Generate, EndsAtEveryIdThatAFileNames) {
+  // Without a decoder tokens stand apart: " t5 t7 a".
+  const std::string text = text_at(json({"-n", "60"}), "text") + " ";
+  std::vector<std::string> tokens;
+  for (std::size_t at = 1; at < text.size(); at = text.find(' ', at) + 1)
+    tokens.push_back(text.substr(at, text.find(' ', at) - at));
+  ASSERT_EQ(tokens.size(), 60u);
+  const auto id_of = [](const std::string& token) { return token == "a" ? "0" : token == "b" ? "1" : token.substr(1); };
+  std::vector<std::size_t> first;  // where a token stands for the first time
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    if (std::find(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(i), tokens[i]) ==
+        tokens.begin() + static_cast<std::ptrdiff_t>(i))
+      first.push_back(i);
+  ASSERT_GT(first.size(), 8u);
+  const auto count = [&] { return number_at(json({"-n", "60"}), "tokens"); };
+  folder_.write("tokenizer_config.json", R"({"eos_token": ")" + tokens[first[8]] + "\"}");
+  EXPECT_EQ(count(), static_cast<double>(first[8]));
+  model_.config.set("eos_token_id", kvant::io::Json(std::stoi(id_of(tokens[first[6]]))));
+  model_.write(folder_);
+  EXPECT_EQ(count(), static_cast<double>(first[6]));
+  const std::string later = id_of(tokens[first[7]]);
+  folder_.write("generation_config.json", R"({"eos_token_id": [)" + later + ", " + id_of(tokens[first[3]]) + "]}");
+  EXPECT_EQ(count(), static_cast<double>(first[3]));
+  folder_.write("generation_config.json", R"({"eos_token_id": )" + later + "}");
+  EXPECT_EQ(count(), static_cast<double>(first[6]));  // the others still count
+}
+
+TEST_F(Generate, RefusesEndIdsThatAreNone) {
+  folder_.write("generation_config.json", R"({"eos_token_id": "</s>"})");
+  const kvant::io::Json error = expect_error(line({}), 3, "bad_config");
+  EXPECT_EQ(text_at(error, "file"), folder_ / "generation_config.json");
+  std::filesystem::remove(folder_ / "generation_config.json");
+  std::filesystem::create_symlink("nowhere", folder_ / "generation_config.json");
+  EXPECT_EQ(text_at(expect_error(line({}), 5, "not_found"), "file"), folder_ / "generation_config.json");
 }
 
 }  // namespace

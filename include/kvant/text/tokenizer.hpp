@@ -49,7 +49,7 @@ class Tokenizer {
 
   /// Reads tokenizer.json, or the one inside a folder, and beside it tokenizer_config.json where that exists:
   /// `bos_token` and `eos_token` name the ids below; `add_bos_token` and `add_eos_token` overrule the post-processor,
-  /// as in transformers. Errors: those of from_json() and of reading files.
+  /// as in transformers. Errors: those of from_json() and of reading files; a link to nowhere is not_found.
   [[nodiscard]] static Result<Tokenizer> load(const std::filesystem::path& folder_or_file);
 
   /// Ids of `utf8`, at most 1 GiB. Added tokens are recognised in the text wherever they stand. A character that the

@@ -20,7 +20,7 @@ endif()
 if(NOT KVANT_KERNELS_ONLY)
   find_package(PkgConfig REQUIRED)
   find_package(nlohmann_json REQUIRED)
-  list(APPEND KVANT_PKG_CONFIG_MODULES libpcre2-8)
+  list(APPEND KVANT_PKG_CONFIG_MODULES libpcre2-8 libutf8proc)
   pkg_check_modules(KVANT_PRIVATE REQUIRED IMPORTED_TARGET GLOBAL ${KVANT_PKG_CONFIG_MODULES})
   # BUILD_INTERFACE: headers that only our sources include are nothing that a static package needs.
   list(APPEND KVANT_PRIVATE_DEPENDENCIES $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> PkgConfig::KVANT_PRIVATE)

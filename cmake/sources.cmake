@@ -58,14 +58,18 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/windows.cpp
        src/text/added_tokens.cpp
        src/text/bpe.cpp
+       src/text/decode_steps.cpp
        src/text/decoder.cpp
+       src/text/end_ids.cpp
        src/text/json_node.cpp
+       src/text/metaspace.cpp
        src/text/normalizer.cpp
        src/text/pattern.cpp
        src/text/post_processor.cpp
        src/text/pre_tokenizer.cpp
        src/text/regex_syntax.cpp
        src/text/tokenizer.cpp
+       src/text/unicode.cpp
        src/text/utf8.cpp
        src/text/vocabulary.cpp)
 endif()

@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kvant/text/tokenizer.hpp"
 
@@ -37,6 +39,16 @@ std::string tokenizer_json() {
          vocab + R"(}, "merges": ["a b", ["a", "a"], [" ", "a"]]}})";
 }
 
+/// Tokens that come one by one give the text of all of them, special ones and ids that name none among them.
+void decode_both_ways(const Tokenizer& tokenizer, std::span<const std::int32_t> ids) {
+  for (const bool skip_special : {false, true}) {
+    kvant::text::DecodeStream stream(tokenizer, skip_special);
+    std::string text;
+    for (const std::int32_t id : ids) text += stream.push(id);
+    require(text + stream.finish() == tokenizer.decode(ids, skip_special));
+  }
+}
+
 void read_and_use(std::string_view json) {
   const auto tokenizer = Tokenizer::from_json(json);
   if (!tokenizer) {
@@ -46,7 +58,9 @@ void read_and_use(std::string_view json) {
   const auto ids = tokenizer->encode("a ab <s>\n\nb 12'S caf\u00e9 \u4e2d \U0001f600");
   if (!ids) return;
   for (const std::int32_t id : *ids) require(tokenizer->id_to_token(id).has_value());
-  static_cast<void>(tokenizer->decode(*ids));
+  decode_both_ways(*tokenizer, *ids);
+  const std::vector<std::int32_t> others{0, 1, -1, 2, 3, 3, 2, 1, 4, 5, 0, 6, 7};
+  decode_both_ways(*tokenizer, others);
 }
 
 void encode_and_decode(std::string_view text) {

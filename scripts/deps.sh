@@ -14,6 +14,7 @@ demo_needs=(
   'libexpected-dev tl/expected.hpp'
   'libfmt-dev fmt/core.h'
   'libpcre2-dev pcre2posix.h'
+  'libutf8proc-dev utf8proc.h'
   'ninja-build ninja'
   'nlohmann-json3-dev nlohmann/json.hpp'
   'pkg-config pkg-config'

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <span>
 #include <string>
@@ -16,44 +17,45 @@
 #include "console.hpp"
 #include "kvant/nn/model.hpp"
 #include "kvant/nn/sampling.hpp"
+#include "kvant/text/end_ids.hpp"
 #include "kvant/text/tokenizer.hpp"
+#include "text/utf8.hpp"
 #include "verbs.hpp"
 
 namespace kvant::cli {
 namespace {
 
-/// The text that follows a prompt, as tokens come. What may still change (a character of which bytes are missing) is
-/// held back.
+/// The ids of a prompt and of what follows it, and the text of the latter as it comes. The two are decoded as one,
+/// since a decoder may treat the first token in its own way, or join the last bytes of the prompt with what follows.
 class Continuation {
  public:
   Continuation(const text::Tokenizer& tokenizer, std::vector<std::int32_t> prompt)
-      : tokenizer_(tokenizer), ids_(std::move(prompt)), prompt_tokens_(ids_.size()), prompt_(tokenizer.decode(ids_)) {}
+      : stream_(tokenizer), ids_(std::move(prompt)), prompt_tokens_(ids_.size()), prompt_(tokenizer.decode(ids_)) {
+    for (const std::int32_t id : ids_) said_ += stream_.push(id).size();
+  }
 
-  void push(std::int32_t id) { ids_.push_back(id); }
   [[nodiscard]] std::span<const std::int32_t> ids() const noexcept { return ids_; }
   [[nodiscard]] std::size_t tokens() const noexcept { return ids_.size() - prompt_tokens_; }
-  /// All of it. Decoded together with the prompt, since a decoder may treat the first token in its own way.
-  [[nodiscard]] std::string text() const {
-    const std::string whole = tokenizer_.decode(ids_);
-    const auto differs = std::mismatch(prompt_.begin(), prompt_.end(), whole.begin(), whole.end()).second;
-    return whole.substr(static_cast<std::size_t>(differs - whole.begin()));
+  /// What the text goes on with, as far as it is certain.
+  [[nodiscard]] std::string push(std::int32_t id) {
+    ids_.push_back(id);
+    return new_part(stream_.push(id));
   }
-  /// What was not handed out yet and is certain by now.
-  [[nodiscard]] std::string take_certain() {
-    constexpr std::string_view kReplacement = "\xef\xbf\xbd";
-    std::string all = text();
-    while (all.ends_with(kReplacement)) all.resize(all.size() - kReplacement.size());
-    if (all.size() <= taken_) return "";
-    return all.substr(std::exchange(taken_, all.size()));
-  }
-  [[nodiscard]] std::string take_rest() { return text().substr(std::min(taken_, text().size())); }
+  [[nodiscard]] std::string finish() { return new_part(stream_.finish()); }
 
  private:
-  const text::Tokenizer& tokenizer_;
+  /// `part` without what the prompt says already: up to where the two differ.
+  [[nodiscard]] std::string new_part(std::string part) {
+    const std::size_t same = text::common_prefix(part, std::string_view(prompt_).substr(said_));
+    said_ = same == part.size() ? said_ + same : prompt_.size();
+    return part.erase(0, same);
+  }
+
+  text::DecodeStream stream_;
   std::vector<std::int32_t> ids_;
   std::size_t prompt_tokens_;
   std::string prompt_;
-  std::size_t taken_ = 0;
+  std::size_t said_ = 0;  // bytes of the prompt that the stream has given
 };
 
 class Generate final : public Command {
@@ -79,28 +81,41 @@ class Generate final : public Command {
     if (!model) return propagate(model);
     const auto tokenizer = text::Tokenizer::load(model_);
     if (!tokenizer) return propagate(tokenizer);
+    const auto end_ids = text::end_ids(model_, *tokenizer);
+    if (!end_ids) return propagate(end_ids);
     auto ids = tokenizer->encode(prompt_);
     if (!ids) return propagate(ids);
     if (ids->empty()) return fail(ErrorCode::usage, "--prompt is empty and the tokenizer adds nothing to it");
 
     Continuation continuation(*tokenizer, std::move(*ids));
     const auto start = std::chrono::steady_clock::now();
-    if (Status s = extend(console, *model, *tokenizer, *sampler, continuation, runtime->context()); !s) return s;
+    std::string text;
+    const auto say = [&](const std::string& part) {
+      if (console.json()) {
+        text += part;
+      } else if (!part.empty()) {
+        console.print(part);
+        console.flush();
+      }
+    };
+    if (Status s = extend(console, *model, *end_ids, *sampler, continuation, runtime->context(), say); !s) return s;
+    say(continuation.finish());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (!console.json()) {
-      console.print(continuation.take_rest() + "\n");
+      console.print("\n");
       return {};
     }
     io::Json json = document("generate");
-    json.set("text", continuation.text()).set("tokens", continuation.tokens());
+    json.set("text", text).set("tokens", continuation.tokens());
     json.set("tokens_per_s", seconds > 0 ? static_cast<double>(continuation.tokens()) / seconds : 0.0);
     console.print_json(json);
     return {};
   }
 
  private:
-  [[nodiscard]] Status extend(Console& console, const nn::Model& model, const text::Tokenizer& tokenizer,
-                              nn::Sampler& sampler, Continuation& continuation, const Context& context) const {
+  [[nodiscard]] Status extend(Console& console, const nn::Model& model, const std::vector<std::int32_t>& end_ids,
+                              nn::Sampler& sampler, Continuation& continuation, const Context& context,
+                              const std::function<void(const std::string&)>& say) const {
     const std::size_t given = continuation.ids().size();
     const std::size_t room = model.config().max_positions;
     if (given >= room)
@@ -116,11 +131,8 @@ class Generate final : public Command {
       if (!done) return done;
       const auto id = sampler.next(logits.row(0));
       if (!id) return propagate(id);
-      if (tokenizer.eos_id() == *id) break;
-      continuation.push(*id);
-      if (console.json()) continue;
-      console.print(continuation.take_certain());
-      console.flush();
+      if (std::binary_search(end_ids.begin(), end_ids.end(), *id)) break;
+      say(continuation.push(*id));
     }
     if (continuation.tokens() < tokens_ && continuation.ids().size() == room)
       console.warn(fmt::format("stopped at the model's context of {} tokens", room));

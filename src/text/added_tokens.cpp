@@ -20,21 +20,6 @@ constexpr std::string_view kWordCharacter =
 
 std::string in_quotes(std::string_view token) { return "\"" + io::printable(token, 80) + "\""; }
 
-/// Where the white space that ends at `end` begins.
-std::size_t space_before(std::string_view text, std::size_t end) noexcept {
-  while (end > 0) {
-    const std::size_t begin = char_before(text, end);
-    if (!is_white_space(char_at(text, begin))) break;
-    end = begin;
-  }
-  return end;
-}
-
-std::size_t space_after(std::string_view text, std::size_t begin) noexcept {
-  while (begin < text.size() && is_white_space(char_at(text, begin))) begin += char_length(text[begin]);
-  return begin;
-}
-
 }  // namespace
 
 Result<AddedTokens> AddedTokens::from_json(const std::optional<JsonNode>& node, const Vocabulary& vocabulary,
@@ -78,9 +63,9 @@ Result<AddedToken> AddedTokens::read(const JsonNode& node, const Normalizer& nor
     if (!flag) return propagate(flag);
     token.*member = *flag;
   }
-  auto pattern = token.normalized ? normalizer.apply(token.content) : Result<std::string>(token.content);
+  auto pattern = token.normalized ? normalizer.apply({token.content, 0}) : Passage{token.content, 0};
   if (!pattern) return propagate(pattern);
-  token.pattern = *std::move(pattern);
+  token.pattern = std::move(pattern->text);
   if (token.content.empty() || token.pattern.empty()) return node.error(ErrorCode::bad_tokenizer, "an empty token");
   if (token.pattern.size() > kMaxContentBytes)
     return node.error(ErrorCode::limit, "a token of " + std::to_string(token.pattern.size()) + " bytes; at most " +

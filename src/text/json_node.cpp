@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kvant/io/utf8.hpp"
+#include "utf8.hpp"
 
 namespace kvant::text {
 
@@ -75,6 +76,13 @@ Status JsonNode::object() const {
 
 Result<std::string> JsonNode::text(std::string_view key) const {
   return at(key).and_then([](const JsonNode& node) { return node.text(); });
+}
+
+Result<std::string> JsonNode::character(std::string_view key) const {
+  auto value = text(key);
+  if (value && (value->empty() || value->size() != char_length(value->front())))
+    return error(ErrorCode::bad_tokenizer, "\"" + std::string(key) + "\" is one character");
+  return value;
 }
 
 Result<bool> JsonNode::flag(std::string_view key) const {

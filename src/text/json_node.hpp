@@ -44,6 +44,8 @@ class JsonNode {
   [[nodiscard]] Status object() const;
 
   [[nodiscard]] Result<std::string> text(std::string_view key) const;
+  /// A string of one character.
+  [[nodiscard]] Result<std::string> character(std::string_view key) const;
   [[nodiscard]] Result<bool> flag(std::string_view key) const;
   [[nodiscard]] Result<bool> flag(std::string_view key, bool otherwise) const;
   [[nodiscard]] Result<JsonNode> array(std::string_view key) const;

@@ -2,6 +2,7 @@
 // The "normalizer" of tokenizer.json: what happens to a text before it is cut.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,11 +12,20 @@
 #include "json_node.hpp"
 #include "kvant/core/error.hpp"
 #include "pattern.hpp"
+#include "unicode.hpp"
 
 namespace kvant::text {
 
 /// No text that is worked on grows beyond this many bytes: positions fit 32 bits after the byte-level doubling.
 inline constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;
+
+/// A text on its way to ids, and how many of its first bytes stem from the very first character of the input: what
+/// begins there is what Metaspace's `first` means. `tokenizers` decides that by positions in the input, which are not
+/// kept here.
+struct Passage {
+  std::string text;
+  std::size_t head = 0;
+};
 
 class Normalizer {
  public:
@@ -23,7 +33,7 @@ class Normalizer {
   [[nodiscard]] static Result<Normalizer> from_json(const std::optional<JsonNode>& node);
 
   /// Errors: bad_pattern and limit, both for texts that are too much.
-  [[nodiscard]] Result<std::string> apply(std::string_view text) const;
+  [[nodiscard]] Result<Passage> apply(Passage passage) const;
 
  private:
   /// Puts a text before each text that is not empty.
@@ -35,12 +45,27 @@ class Normalizer {
     std::string content;
   };
 
+  struct Lowercase {};
+  struct StripAccents {};
+  /// Takes white space off the ends.
+  struct Strip {
+    bool left;
+    bool right;
+  };
+
   [[nodiscard]] Status add(const JsonNode& node);
+  [[nodiscard]] Status add_prepend(const JsonNode& node);
+  [[nodiscard]] Status add_replace(const JsonNode& node);
+  [[nodiscard]] Status add_strip(const JsonNode& node);
 
-  std::vector<std::variant<Prepend, Replace>> steps_;
+  [[nodiscard]] static Result<Passage> apply(const Prepend& step, Passage passage);
+  [[nodiscard]] static Result<Passage> apply(const Replace& step, Passage passage);
+  [[nodiscard]] static Result<Passage> apply(Form step, Passage passage);
+  [[nodiscard]] static Result<Passage> apply(Lowercase step, Passage passage);
+  [[nodiscard]] static Result<Passage> apply(StripAccents step, Passage passage);
+  [[nodiscard]] static Result<Passage> apply(Strip step, Passage passage);
+
+  std::vector<std::variant<Prepend, Replace, Form, Lowercase, StripAccents, Strip>> steps_;
 };
-
-/// `text` with what `pattern` matches replaced by `content`, as it stands.
-[[nodiscard]] Result<std::string> replace_all(std::string_view text, const Pattern& pattern, std::string_view content);
 
 }  // namespace kvant::text

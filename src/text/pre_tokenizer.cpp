@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pre_tokenizer.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <utility>
 
 #include "byte_level.hpp"
+#include "metaspace.hpp"
 #include "utf8.hpp"
 
 namespace kvant::text {
@@ -14,6 +16,31 @@ namespace {
 
 /// How GPT-2 cuts: contractions, words, numbers, other signs (each with at most one space before it), white space.
 constexpr std::string_view kGpt2Regex = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+/// The words again, `prefix(word)` before each and `write(text, part)` of its parts.
+template <class Prefix, class Write>
+Result<Words> rewritten(const Words& words, Prefix prefix, Write write) {
+  const auto& [source, head] = words.passage;
+  Words result;
+  auto& [text, new_head] = result.passage;
+  text.reserve(source.size() + source.size() / 4);
+  result.ranges.reserve(words.ranges.size());
+  for (const Range& word : words.ranges) {
+    const std::size_t first = text.size();
+    const std::size_t cut = std::clamp(head, word.begin, word.end);
+    text.append(prefix(word));
+    write(text, std::string_view(source).substr(word.begin, cut - word.begin));
+    if (cut > word.begin) new_head = text.size();
+    write(text, std::string_view(source).substr(cut, word.end - cut));
+    result.ranges.push_back({first, text.size()});
+    if (text.size() > 2 * kMaxTextBytes)
+      return fail(ErrorCode::limit,
+                  "the pre-tokenizer makes more than " + std::to_string(2 * kMaxTextBytes) + " bytes");
+  }
+  return result;
+}
+
+constexpr auto kNoPrefix = [](const Range&) { return std::string_view(); };
 
 }  // namespace
 
@@ -30,8 +57,9 @@ Status PreTokenizer::add(const JsonNode& node) {
   if (*type == "ByteLevel") return add_byte_level(node);
   if (*type == "Split") return add_split(node);
   if (*type == "Digits") return add_digits(node);
+  if (*type == "Metaspace") return add_metaspace(node);
   if (*type != "Sequence")
-    return node.unsupported(*type, "kvant has the pre-tokenizers ByteLevel, Split, Digits and Sequence");
+    return node.unsupported(*type, "kvant has the pre-tokenizers ByteLevel, Split, Digits, Metaspace and Sequence");
   if (auto ok = node.only({"type", "pretokenizers"}); !ok) return ok;
   const auto list = node.array("pretokenizers");
   if (!list) return propagate(list);
@@ -47,7 +75,7 @@ Status PreTokenizer::add_byte_level(const JsonNode& node) {
   if (!prefix) return propagate(prefix);
   const auto use_regex = node.flag("use_regex", true);
   if (!use_regex) return propagate(use_regex);
-  if (*prefix) steps_.emplace_back(PrefixSpace{});
+  if (*prefix) steps_.emplace_back(Prefix{" ", false});
   if (*use_regex) {
     auto pattern = Pattern::regex(kGpt2Regex);
     if (!pattern) return propagate(pattern);
@@ -89,9 +117,20 @@ Status PreTokenizer::add_digits(const JsonNode& node) {
   return {};
 }
 
-Result<Words> PreTokenizer::apply(std::string text) const {
-  Words words{std::move(text), {}};
-  if (!words.text.empty()) words.ranges.push_back({0, words.text.size()});
+Status PreTokenizer::add_metaspace(const JsonNode& node) {
+  auto settings = Metaspace::from_json(node);
+  if (!settings) return propagate(settings);
+  const auto& [replacement, prepend, split] = *settings;
+  steps_.emplace_back(ReplaceSpaces{replacement});
+  if (prepend != Metaspace::Prepend::never)
+    steps_.emplace_back(Prefix{replacement, prepend == Metaspace::Prepend::first});
+  if (split) steps_.emplace_back(Split{Pattern::literal(replacement), Behavior::merged_with_next, false});
+  return {};
+}
+
+Result<Words> PreTokenizer::apply(Passage passage) const {
+  Words words{std::move(passage), {}};
+  if (!words.passage.text.empty()) words.ranges.push_back({0, words.passage.text.size()});
   for (const auto& step : steps_) {
     auto next = std::visit([&](const auto& s) { return apply(s, std::move(words)); }, step);
     if (!next) return next;
@@ -102,7 +141,7 @@ Result<Words> PreTokenizer::apply(std::string text) const {
 
 Result<Words> PreTokenizer::apply(const Split& step, Words words) {
   Pattern::Matcher matcher(step.pattern);
-  const std::string_view text = words.text;
+  const std::string_view text = words.passage.text;
   std::vector<Range> ranges;
   std::vector<Run> inverted;
   for (const auto& [begin, end] : words.ranges) {
@@ -140,30 +179,30 @@ void PreTokenizer::join(std::span<const Run> runs, Behavior behavior, std::size_
   }
 }
 
-Result<Words> PreTokenizer::apply(PrefixSpace, Words words) {
-  Words result;
-  result.text.reserve(words.text.size() + words.ranges.size());
-  result.ranges.reserve(words.ranges.size());
-  for (const auto& [begin, end] : words.ranges) {
-    const std::size_t first = result.text.size();
-    if (words.text[begin] != ' ') result.text.push_back(' ');
-    result.text.append(words.text, begin, end - begin);
-    result.ranges.push_back({first, result.text.size()});
-  }
-  return result;
+Result<Words> PreTokenizer::apply(const Prefix& step, Words words) {
+  const Passage& passage = words.passage;
+  const auto prefix = [&](const Range& word) -> std::string_view {
+    if (step.only_first && word.begin >= passage.head) return {};
+    if (std::string_view(passage.text).substr(word.begin).starts_with(step.text)) return {};
+    return step.text;
+  };
+  return rewritten(words, prefix, [](std::string& out, std::string_view part) { out.append(part); });
+}
+
+Result<Words> PreTokenizer::apply(const ReplaceSpaces& step, Words words) {
+  return rewritten(words, kNoPrefix, [&](std::string& out, std::string_view part) {
+    for (const char c : part)
+      if (c == ' ')
+        out.append(step.content);
+      else
+        out.push_back(c);
+  });
 }
 
 Result<Words> PreTokenizer::apply(MapBytes, Words words) {
-  Words result;
-  result.text.reserve(words.text.size() + words.text.size() / 4);
-  result.ranges.reserve(words.ranges.size());
-  for (const auto& [begin, end] : words.ranges) {
-    const std::size_t first = result.text.size();
-    for (std::size_t i = begin; i < end; ++i)
-      append_utf8(result.text, kByteAlphabet[static_cast<unsigned char>(words.text[i])]);
-    result.ranges.push_back({first, result.text.size()});
-  }
-  return result;
+  return rewritten(words, kNoPrefix, [](std::string& out, std::string_view part) {
+    for (const char byte : part) append_utf8(out, kByteAlphabet[static_cast<unsigned char>(byte)]);
+  });
 }
 
 }  // namespace kvant::text

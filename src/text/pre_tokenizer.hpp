@@ -4,19 +4,21 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "json_node.hpp"
 #include "kvant/core/error.hpp"
+#include "normalizer.hpp"
 #include "pattern.hpp"
 
 namespace kvant::text {
 
 /// A text and its words, ascending and disjoint, none of them empty.
 struct Words {
-  std::string text;
+  Passage passage;
   std::vector<Range> ranges;
 };
 
@@ -25,8 +27,8 @@ class PreTokenizer {
   /// `node` is absent where the file says null: then each text is one word.
   [[nodiscard]] static Result<PreTokenizer> from_json(const std::optional<JsonNode>& node);
 
-  /// Errors: bad_pattern where the text takes too many steps.
-  [[nodiscard]] Result<Words> apply(std::string text) const;
+  /// Errors: bad_pattern and limit, both for texts that are too much.
+  [[nodiscard]] Result<Words> apply(Passage passage) const;
 
  private:
   /// What becomes of the matches of a pattern.
@@ -37,8 +39,14 @@ class PreTokenizer {
     Behavior behavior;
     bool invert;  ///< what lies between the matches plays their part
   };
-  /// Puts a space before each word that starts with none.
-  struct PrefixSpace {};
+  /// Stands before each word that does not start with it, or only where the input starts.
+  struct Prefix {
+    std::string text;
+    bool only_first;
+  };
+  struct ReplaceSpaces {
+    std::string content;
+  };
   /// Writes bytes as characters of the byte alphabet.
   struct MapBytes {};
 
@@ -46,13 +54,15 @@ class PreTokenizer {
   [[nodiscard]] Status add_byte_level(const JsonNode& node);
   [[nodiscard]] Status add_split(const JsonNode& node);
   [[nodiscard]] Status add_digits(const JsonNode& node);
+  [[nodiscard]] Status add_metaspace(const JsonNode& node);
 
   [[nodiscard]] static Result<Words> apply(const Split& step, Words words);
-  [[nodiscard]] static Result<Words> apply(PrefixSpace step, Words words);
+  [[nodiscard]] static Result<Words> apply(const Prefix& step, Words words);
+  [[nodiscard]] static Result<Words> apply(const ReplaceSpaces& step, Words words);
   [[nodiscard]] static Result<Words> apply(MapBytes step, Words words);
   static void join(std::span<const Run> runs, Behavior behavior, std::size_t base, std::vector<Range>& out);
 
-  std::vector<std::variant<Split, PrefixSpace, MapBytes>> steps_;
+  std::vector<std::variant<Split, Prefix, ReplaceSpaces, MapBytes>> steps_;
 };
 
 }  // namespace kvant::text

@@ -16,6 +16,8 @@
 #include "normalizer.hpp"
 #include "post_processor.hpp"
 #include "pre_tokenizer.hpp"
+#include "side_file.hpp"
+#include "utf8.hpp"
 
 namespace kvant::text {
 
@@ -55,9 +57,10 @@ struct Tokenizer::Impl {
 
   std::optional<std::int32_t> id_of(std::string_view token) const noexcept;
   std::optional<std::string_view> token_of(std::int32_t id) const noexcept;
+  std::optional<std::string_view> decoded_token(std::int32_t id, bool skip_special) const noexcept;
 
   Status encode(std::string_view text, std::vector<std::int32_t>& ids) const;
-  Status encode_normalized(std::string_view text, Bpe::Encoder& encoder, std::vector<std::int32_t>& ids) const;
+  Status encode_normalized(const Passage& passage, Bpe::Encoder& encoder, std::vector<std::int32_t>& ids) const;
 };
 
 Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_view text, const Where& where) {
@@ -73,9 +76,10 @@ Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_
     if (!value) return propagate(value);
     if (*value != "1.0") return version->unsupported(*value, "kvant reads version 1.0");
   }
+  // Settings for batches, which transformers too applies only where a call asks for them.
   for (const std::string_view key : {"truncation", "padding"})
     if (const auto node = root.find(key))
-      return node->error(ErrorCode::unsupported, "is not supported; set it to null");
+      if (auto ok = node->object(); !ok) return propagate(ok);
 
   auto impl = std::make_shared<Impl>();
   auto bpe = root.at("model").and_then(Bpe::from_json);
@@ -148,6 +152,14 @@ std::optional<std::string_view> Tokenizer::Impl::token_of(std::int32_t id) const
   return std::nullopt;
 }
 
+/// What the decoder is given for an id.
+std::optional<std::string_view> Tokenizer::Impl::decoded_token(std::int32_t id, bool skip_special) const noexcept {
+  const AddedToken* found = added.find(id);
+  if (found == nullptr) return token_of(id);
+  if (found->special && skip_special) return std::nullopt;
+  return found->pattern;
+}
+
 Status Tokenizer::Impl::encode(std::string_view text, std::vector<std::int32_t>& ids) const {
   Bpe::Encoder encoder(bpe);
   const auto segments = added.split(text, false);
@@ -157,15 +169,17 @@ Status Tokenizer::Impl::encode(std::string_view text, std::vector<std::int32_t>&
       ids.push_back(*id);
       continue;
     }
-    const auto normalized = normalizer.apply(text.substr(range.begin, range.end - range.begin));
+    const std::size_t head = range.begin == 0 ? char_length(text[0]) : 0;
+    const auto normalized = normalizer.apply({std::string(text.substr(range.begin, range.end - range.begin)), head});
     if (!normalized) return propagate(normalized);
     if (auto ok = encode_normalized(*normalized, encoder, ids); !ok) return ok;
   }
   return {};
 }
 
-Status Tokenizer::Impl::encode_normalized(std::string_view text, Bpe::Encoder& encoder,
+Status Tokenizer::Impl::encode_normalized(const Passage& passage, Bpe::Encoder& encoder,
                                           std::vector<std::int32_t>& ids) const {
+  const auto& [text, head] = passage;
   const auto segments = added.split(text, true);
   if (!segments) return propagate(segments);
   for (const auto& [range, id] : *segments) {
@@ -173,10 +187,12 @@ Status Tokenizer::Impl::encode_normalized(std::string_view text, Bpe::Encoder& e
       ids.push_back(*id);
       continue;
     }
-    const auto words = pre_tokenizer.apply(std::string(text.substr(range.begin, range.end - range.begin)));
+    const auto [begin, end] = range;
+    const auto words = pre_tokenizer.apply({text.substr(begin, end - begin), std::clamp(head, begin, end) - begin});
     if (!words) return propagate(words);
-    for (const auto& [begin, end] : words->ranges)
-      if (auto ok = encoder.append(std::string_view(words->text).substr(begin, end - begin), ids); !ok) return ok;
+    const std::string_view made = words->passage.text;
+    for (const Range& word : words->ranges)
+      if (auto ok = encoder.append(made.substr(word.begin, word.end - word.begin), ids); !ok) return ok;
   }
   return {};
 }
@@ -201,11 +217,11 @@ Result<Tokenizer> Tokenizer::load(const std::filesystem::path& folder_or_file) {
     auto impl = Impl::from_json(*text, io::where_of(path));
     if (!impl) return propagate(impl);
     const auto config_path = path.parent_path() / "tokenizer_config.json";
-    if (std::filesystem::exists(config_path, ignored)) {
-      const auto config = io::read_json_file(config_path, kConfigLimits);
-      if (!config) return propagate(config);
+    const auto config = read_side_file(config_path, kConfigLimits);
+    if (!config) return propagate(config);
+    if (*config) {
       const Where where = io::where_of(config_path);
-      if (auto ok = (*impl)->configure(JsonNode(*config, where)); !ok) return propagate(ok);
+      if (auto ok = (*impl)->configure(JsonNode(**config, where)); !ok) return propagate(ok);
     }
     return Tokenizer(*std::move(impl));
   });
@@ -228,17 +244,36 @@ Result<std::vector<std::int32_t>> Tokenizer::encode(std::string_view utf8, Encod
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
-  std::vector<std::string> tokens;
+  Pieces tokens;
   tokens.reserve(ids.size());
-  const Vocabulary& vocabulary = impl_->bpe.vocabulary();
-  for (const std::int32_t id : ids) {
-    if (const AddedToken* added = impl_->added.find(id)) {
-      if (!added->special || !skip_special) tokens.push_back(added->pattern);
-    } else if (const auto place = vocabulary.place(id)) {
-      tokens.emplace_back(vocabulary.token(*place));
-    }
-  }
-  return impl_->decoder.apply(std::move(tokens));
+  for (const std::int32_t id : ids)
+    if (const auto token = impl_->decoded_token(id, skip_special)) tokens.push_back({std::string(*token)});
+  return Decoder(impl_->decoder).run(std::move(tokens), true);
+}
+
+struct DecodeStream::Impl {
+  std::shared_ptr<const Tokenizer::Impl> tokenizer;
+  bool skip_special;
+  Decoder decoder = tokenizer->decoder;
+};
+
+DecodeStream::DecodeStream(const Tokenizer& tokenizer, bool skip_special)
+    : impl_(new Impl{tokenizer.impl_, skip_special}) {}
+
+DecodeStream::DecodeStream(DecodeStream&&) noexcept = default;
+DecodeStream& DecodeStream::operator=(DecodeStream&&) noexcept = default;
+DecodeStream::~DecodeStream() = default;
+
+std::string DecodeStream::push(std::int32_t id) {
+  const auto token = impl_->tokenizer->decoded_token(id, impl_->skip_special);
+  if (!token) return "";
+  return impl_->decoder.run({{std::string(*token)}}, false);
+}
+
+std::string DecodeStream::finish() {
+  std::string rest = impl_->decoder.run({}, true);
+  impl_->decoder = impl_->tokenizer->decoder;
+  return rest;
 }
 
 std::size_t Tokenizer::vocabulary_size() const noexcept {

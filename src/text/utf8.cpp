@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "utf8.hpp"
 
+#include <algorithm>
+
 #include "kvant/io/utf8.hpp"
 
 namespace kvant::text {
@@ -40,6 +42,17 @@ std::string lossy_utf8(std::string_view bytes) {
     bytes.remove_prefix(maximal_subpart(bytes));
   }
   return text.append(bytes);
+}
+
+std::size_t unfinished_utf8(std::string_view bytes) noexcept {
+  for (std::size_t length = 1; length <= std::min<std::size_t>(bytes.size(), 3); ++length) {
+    const std::string_view tail = bytes.substr(bytes.size() - length);
+    const auto lead = static_cast<unsigned char>(tail[0]);
+    if ((lead & 0xC0U) == 0x80U) continue;
+    const bool may_grow = lead >= 0xC2 && lead <= 0xF4 && length < char_length(tail[0]);
+    return may_grow && maximal_subpart(tail) == length ? length : 0;
+  }
+  return 0;
 }
 
 }  // namespace kvant::text

@@ -31,6 +31,14 @@ namespace kvant::text {
   return end;
 }
 
+/// How many bytes of whole characters two texts of valid UTF-8 both begin with.
+[[nodiscard]] constexpr std::size_t common_prefix(std::string_view a, std::string_view b) noexcept {
+  std::size_t end = 0;
+  while (end < a.size() && end < b.size() && a[end] == b[end]) ++end;
+  while (end < a.size() && (static_cast<unsigned char>(a[end]) & 0xC0U) == 0x80U) --end;
+  return end;
+}
+
 /// Appends `code`, a Unicode scalar value.
 inline void append_utf8(std::string& text, char32_t code) {
   const auto put = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };
@@ -57,10 +65,27 @@ inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+
 /// `bytes` with every maximal part that begins no well-formed character replaced by one U+FFFD (Unicode 3.9, D93b).
 [[nodiscard]] std::string lossy_utf8(std::string_view bytes);
 
+/// How many bytes at the end of `bytes` begin a character and may yet become one.
+[[nodiscard]] std::size_t unfinished_utf8(std::string_view bytes) noexcept;
+
 /// White_Space of Unicode, a closed set.
 [[nodiscard]] constexpr bool is_white_space(char32_t c) noexcept {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+/// Where the white space that ends at `end` begins, and the one that begins at `begin` ends.
+[[nodiscard]] constexpr std::size_t space_before(std::string_view text, std::size_t end) noexcept {
+  while (end > 0) {
+    const std::size_t begin = char_before(text, end);
+    if (!is_white_space(char_at(text, begin))) break;
+    end = begin;
+  }
+  return end;
+}
+[[nodiscard]] constexpr std::size_t space_after(std::string_view text, std::size_t begin) noexcept {
+  while (begin < text.size() && is_white_space(char_at(text, begin))) begin += char_length(text[begin]);
+  return begin;
 }
 
 }  // namespace kvant::text

@@ -133,8 +133,8 @@ TEST(MalformedTokenizer, RefusesSettingsThatWouldChangeTheIds) {
     return Tokenizer::from_json("{" + std::string(top) +
                                 R"(, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})");
   };
-  EXPECT_EQ(code_of(with(R"("truncation": {"max_length": 8})")), "unsupported");
-  EXPECT_EQ(code_of(with(R"("padding": {"pad_id": 0})")), "unsupported");
+  EXPECT_EQ(code_of(with(R"("truncation": 8)")), "bad_tokenizer");
+  EXPECT_EQ(code_of(with(R"("padding": [0])")), "bad_tokenizer");
   EXPECT_EQ(code_of(with(R"("version": "2.0")")), "unsupported");
   EXPECT_EQ(code_of(with(R"("version": 1)")), "bad_tokenizer");
   EXPECT_EQ(code_of(with(R"("surprise": 1)")), "unsupported");
@@ -142,10 +142,12 @@ TEST(MalformedTokenizer, RefusesSettingsThatWouldChangeTheIds) {
 }
 
 TEST(MalformedTokenizer, NamesThePartThatItDoesNotHave) {
-  const std::array<std::pair<Parts, std::string_view>, 9> cases{{
-      {{.normalizer = R"({"type": "NFKC"})"}, "NFKC"},
-      {{.normalizer = R"({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]})"}, "Lowercase"},
-      {{.pre_tokenizer = R"({"type": "Metaspace", "replacement": "_"})"}, "Metaspace"},
+  const std::array<std::pair<Parts, std::string_view>, 12> cases{{
+      {{.normalizer = R"({"type": "Nmt"})"}, "Nmt"},
+      {{.normalizer = R"({"type": "Sequence", "normalizers": [{"type": "BertNormalizer"}]})"}, "BertNormalizer"},
+      {{.pre_tokenizer = R"({"type": "BertPreTokenizer"})"}, "BertPreTokenizer"},
+      {{.pre_tokenizer = R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})"}, "last"},
+      {{.decoder = R"({"type": "Metaspace", "replacement": "_", "odd": 1})"}, "odd"},
       {{.pre_tokenizer = R"({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}]})"}, "WhitespaceSplit"},
       {{.pre_tokenizer = R"({"type": "Split", "pattern": {"String": "a"}, "behavior": "Sideways", "invert": false})"},
        "Sideways"},
@@ -153,6 +155,7 @@ TEST(MalformedTokenizer, NamesThePartThatItDoesNotHave) {
       {{.decoder = R"({"type": "WordPiece"})"}, "WordPiece"},
       {{.decoder = R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": ""})"}, "Regex"},
       {{.decoder = R"({"type": "Fuse", "odd": 1})"}, "odd"},
+      {{.normalizer = R"({"type": "NFC", "odd": 1})"}, "odd"},
   }};
   for (const auto& [parts, name] : cases) {
     const auto tokenizer = make(parts);
@@ -169,6 +172,7 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
       {"normalizer as text", {.normalizer = R"("NFC")"}, "bad_tokenizer"},
       {"list as object", {.normalizer = R"({"type": "Sequence", "normalizers": {}})"}, "bad_tokenizer"},
       {"prepend of a number", {.normalizer = R"({"type": "Prepend", "prepend": 1})"}, "bad_tokenizer"},
+      {"strip of no side", {.normalizer = R"({"type": "Strip", "strip_left": true})"}, "bad_tokenizer"},
       {"replace nothing",
        {.normalizer = R"({"type": "Replace", "pattern": {"String": ""}, "content": "a"})"},
        "unsupported"},
@@ -177,6 +181,13 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
        "bad_tokenizer"},
       {"byte level without settings", {.pre_tokenizer = R"({"type": "ByteLevel"})"}, "bad_tokenizer"},
       {"digits without settings", {.pre_tokenizer = R"({"type": "Digits"})"}, "bad_tokenizer"},
+      {"metaspace without a character", {.pre_tokenizer = R"({"type": "Metaspace"})"}, "bad_tokenizer"},
+      {"metaspace of two characters", {.decoder = R"({"type": "Metaspace", "replacement": "ab"})"}, "bad_tokenizer"},
+      {"metaspace of none", {.pre_tokenizer = R"({"type": "Metaspace", "replacement": ""})"}, "bad_tokenizer"},
+      {"metaspace that contradicts itself",
+       {.pre_tokenizer =
+            R"({"type": "Metaspace", "replacement": "_", "add_prefix_space": false, "prepend_scheme": "always"})"},
+       "bad_tokenizer"},
       {"strip of two characters",
        {.decoder = R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})"},
        "bad_tokenizer"},

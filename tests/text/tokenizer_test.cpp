@@ -93,6 +93,17 @@ TEST(Tokenizer, KeepsTheIdsOfASparseVocabulary) {
   EXPECT_EQ(tokenizer->decode(Ids{-1, 7, 8, 1000000, 2147483646}), "a ab");
 }
 
+TEST(Tokenizer, NeitherCutsNorPads) {
+  const auto tokenizer = Tokenizer::from_json(R"({
+    "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+    "padding": {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+                "pad_type_id": 0, "pad_token": "a"},
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}})");
+  ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+  EXPECT_EQ(ids_of(*tokenizer, "abba"), (Ids{0, 1, 1, 0}));
+  EXPECT_EQ(ids_of(*tokenizer, ""), Ids{});
+}
+
 TEST(Tokenizer, RefusesTextThatIsNotUtf8AndSaysWhere) {
   const Tokenizer tokenizer = load_tiny();
   for (const auto& [text, offset] : {std::pair("ab\xff", 2U), std::pair("\xc3", 0U), std::pair("a\xed\xa0\x80", 1U),
@@ -212,6 +223,75 @@ TEST(Tokenizer, WhiteSpaceOfPatternsIsThatOfUnicodeWithoutTheMongolianVowelSepar
     "pattern": {"Regex": "\\s"}, "behavior": "Removed", "invert": false})"});
   ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
   EXPECT_EQ(ids_of(*tokenizer, "a\u180ea\u2003a"), (Ids{0, 1, 0, 0}));
+}
+
+/// The bytes that a normalizer makes of `text`.
+std::string normalized(std::string_view normalizer, std::string_view text) {
+  std::string vocab = R"({"<unk>": 256)";
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    constexpr std::string_view kHex = "0123456789ABCDEF";
+    vocab += std::string(", \"<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">\": " + std::to_string(byte);
+  }
+  const auto tokenizer =
+      make({.vocab = vocab + "}", .model = R"(, "byte_fallback": true)", .normalizer = std::string(normalizer)});
+  EXPECT_TRUE(tokenizer) << describe(tokenizer.error());
+  std::string bytes;
+  for (const std::int32_t id : ids_of(*tokenizer, text)) bytes.push_back(static_cast<char>(id));
+  return bytes;
+}
+
+TEST(Tokenizer, NormalizesToTheFormsOfUnicode) {
+  constexpr std::string_view kText = "\u1e9b\u0323 \ud55c";
+  EXPECT_EQ(normalized(R"({"type": "NFC"})", kText), "\u1e9b\u0323 \ud55c");
+  EXPECT_EQ(normalized(R"({"type": "NFD"})", kText), "\u017f\u0323\u0307 \u1112\u1161\u11ab");
+  EXPECT_EQ(normalized(R"({"type": "NFKC"})", kText), "\u1e69 \ud55c");
+  EXPECT_EQ(normalized(R"({"type": "NFKD"})", kText), "s\u0323\u0307 \u1112\u1161\u11ab");
+  using namespace std::string_view_literals;
+  EXPECT_EQ(normalized(R"({"type": "NFC"})", "\0e\u0301\0\u0301"sv), "\0\u00e9\0\u0301"sv);
+  EXPECT_EQ(normalized(R"({"type": "NFC"})", "\uac00\u11a7"), "\uac00\u11a7");  // U+11A7 is no final consonant
+}
+
+TEST(Tokenizer, PutsAMegabyteOfMarksInOrderInLinearithmicTime) {
+  std::string marks;
+  while (marks.size() < (1U << 20)) marks += "\u0301\u0323";  // above, then below, which comes first
+  const auto start = std::chrono::steady_clock::now();
+  const std::string ordered = normalized(R"({"type": "NFD"})", marks);
+  // Moving each mark past its neighbours takes minutes; the bound leaves room for sanitizers and slow machines.
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20.0);
+  ASSERT_EQ(ordered.size(), marks.size());
+  EXPECT_EQ(ordered.find("\u0301\u0323"), std::string::npos);
+}
+
+/// Vocabulary and pre-tokenizer of the smallest tokenizer with visible spaces.
+Parts with_metaspace(std::string_view settings) {
+  return {.vocab = R"({"a":0,"_":1,"_a":2,"<s>":3})",
+          .merges = R"(["_ a"])",
+          .added_tokens = "[" + added_token(3, "<s>", "special") + "]",
+          .pre_tokenizer = R"({"type": "Metaspace", "replacement": "_", )" + std::string(settings) + "}"};
+}
+
+TEST(Tokenizer, PutsASpaceFirstOnlyWhereTheInputStarts) {
+  const auto first = make(with_metaspace(R"("prepend_scheme": "first")"));
+  const auto always = make(with_metaspace(R"("prepend_scheme": "always")"));
+  ASSERT_TRUE(first && always);
+  EXPECT_EQ(ids_of(*first, "a<s>a"), (Ids{2, 3, 0}));
+  EXPECT_EQ(ids_of(*first, "<s>a"), (Ids{3, 0}));
+  EXPECT_EQ(ids_of(*first, "<s> a"), (Ids{3, 2}));
+  EXPECT_EQ(ids_of(*always, "a<s>a"), (Ids{2, 3, 2}));
+  EXPECT_EQ(ids_of(*always, " a"), (Ids{2}));
+}
+
+TEST(Tokenizer, ReadsMetaspaceAsOldVersionsWroteIt) {
+  // `add_prefix_space` alone, as up to 0.15; since 0.19 `tokenizers` refuses the second.
+  for (const auto& [settings, expected] :
+       {std::pair(R"("add_prefix_space": true, "str_rep": "_")", Ids{2, 2}),
+        std::pair(R"("add_prefix_space": false)", Ids{0, 2}),
+        std::pair(R"("add_prefix_space": false, "prepend_scheme": "never")", Ids{0, 2}),
+        std::pair(R"("add_prefix_space": true, "prepend_scheme": "never")", Ids{0, 2})}) {
+    const auto tokenizer = make(with_metaspace(settings));
+    ASSERT_TRUE(tokenizer) << describe(tokenizer.error());
+    EXPECT_EQ(ids_of(*tokenizer, "a a"), expected) << settings;
+  }
 }
 
 TEST(Tokenizer, EncodesInManyThreadsAtOnce) {

@@ -27,16 +27,18 @@ struct EncodeOptions {
 /// A byte-pair tokenizer: byte-level (GPT-2, Llama 3, SmolLM) or SentencePiece style with byte fallback (Llama 2).
 ///
 /// Supported parts of tokenizer.json; anything else that would change the ids is refused as `unsupported`, by name:
-///   normalizer      Prepend, Replace, Sequence
-///   pre_tokenizer   ByteLevel, Split (five behaviors), Digits, Sequence
+///   normalizer      NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Sequence
+///   pre_tokenizer   ByteLevel, Split (five behaviors), Digits, Metaspace, Sequence
 ///   model           BPE: byte_fallback, fuse_unk, unk_token, ignore_merges; no dropout, no affixes
 ///   post_processor  TemplateProcessing (the single form), ByteLevel, Sequence
-///   decoder         ByteLevel, Replace, ByteFallback, Fuse, Strip, Sequence
+///   decoder         ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, Sequence
 ///   added_tokens    single_word, lstrip, rstrip, normalized, special
+///   truncation, padding   may be there and are not applied, as in transformers where a call does not ask for them
 ///
 /// Regular expressions mean what they mean to Oniguruma, the engine of `tokenizers`; constructs that PCRE2 reads
 /// differently are refused. Character classes are those of the installed PCRE2 (Unicode 14 in 10.42): text in scripts
-/// encoded later may split differently.
+/// encoded later may split differently. Normalizers know what the installed utf8proc does (Unicode 15 in 2.8), those of
+/// `tokenizers` Unicode 9: marks and compatibility characters encoded since may be normalized differently.
 ///
 /// A value: copies share one immutable state, and all members are thread-safe.
 class Tokenizer {
@@ -47,7 +49,7 @@ class Tokenizer {
 
   /// Reads tokenizer.json, or the one inside a folder, and beside it tokenizer_config.json where that exists:
   /// `bos_token` and `eos_token` name the ids below; `add_bos_token` and `add_eos_token` overrule the post-processor,
-  /// as in transformers. Errors: those of from_json() and of reading files.
+  /// as in transformers. Errors: those of from_json() and of reading files; a link to nowhere is not_found.
   [[nodiscard]] static Result<Tokenizer> load(const std::filesystem::path& folder_or_file);
 
   /// Ids of `utf8`, at most 1 GiB. Added tokens are recognised in the text wherever they stand. A character that the
@@ -76,9 +78,32 @@ class Tokenizer {
   struct Impl;
 
  private:
+  friend class DecodeStream;
   explicit Tokenizer(std::shared_ptr<const Impl> impl) noexcept;
 
   std::shared_ptr<const Impl> impl_;
+};
+
+/// The text of ids as they come, in time that grows with their number. What push() gave, and finish() at the end, is
+/// together what decode() gives for all of the ids. Held back is what a later id may change: bytes of an unfinished
+/// character; with byte fallback a run of byte tokens until it ends, since one that does not fit makes U+FFFD of all.
+class DecodeStream {
+ public:
+  /// @throws std::bad_alloc and nothing else, as all of its members.
+  explicit DecodeStream(const Tokenizer& tokenizer, bool skip_special = true);
+  DecodeStream(DecodeStream&&) noexcept;
+  DecodeStream& operator=(DecodeStream&&) noexcept;
+  ~DecodeStream();
+
+  /// What the text goes on with, as far as it is certain: whole characters, or nothing.
+  [[nodiscard]] std::string push(std::int32_t id);
+  /// The rest of the text; the next id begins another one.
+  [[nodiscard]] std::string finish();
+
+ private:
+  struct Impl;
+
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace kvant::text

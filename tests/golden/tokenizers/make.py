@@ -220,6 +220,43 @@ def features():
     def fallback(vocab, **parts):
         return tokenizer(vocab, byte_rules, byte_fallback=True, unk_token="<unk>", decoder=llama_decoder, **parts)
 
+    # Characters that Unicode has had since version 9, that of the tables of `tokenizers`.
+    forms = ["", "a", "\u00e9 e\u0301 e\u0301\u0323 \u1ec7 \u212b", "\u0301\u0323x \u0323\u0301",
+             "Ti\u1ebfng Vi\u1ec7t tie\u0302\u0301ng Vie\u0323\u0302t u\u031b\u01a1",
+             "\ud55c\uad6d\uc5b4 \u1100\u1161\u11a8\u1100\u1161", "\uac00\u11a7\uac00\u11a8\u1161",
+             "\u0958 \u0915\u093c \u0b95\u0bc6\u0bbe \u0f71\u0f72\u0f74",
+             "\ufb01\u2460\u00bd\u00b2 \uff71\uff9e\u30f4\u30a6\u3099 \ufdfa",
+             "\U0001f468\u200d\U0001f469 \u2764\ufe0f \U0001f1e9\U0001f1ea", "\U0001d15e\U0001d400 \U0002f800\uf900",
+             "a\x00e\u0301\x00", "\x00", "\u0130I\u0131 \u03a3\u03b1\u03a3 \u1e9e \u01c5 \u2126",
+             "  \u00a0a \u3000\n", " \u3000", "\u0301",
+             "o\u0308\u0304\u0328\u0301 q\u0307\u0323\u0307", "<s>e\u0301 E\u0301"]
+
+    def normalized(*steps):
+        return fallback(bytes_vocab, normalizer=sequence("normalizers", *({"type": s} if isinstance(s, str) else s
+                                                                          for s in steps)),
+                        added_tokens=[added(len(bytes_vocab), "<s>", "special"),
+                                      added(len(bytes_vocab) + 1, "E\u0301", "normalized")])
+
+    def strip(left, right):
+        return {"type": "Strip", "strip_left": left, "strip_right": right}
+
+    # Merges across the visible space tell where words were cut.
+    meta_vocab = [*(f"<0x{b:02X}>" for b in range(256)), *"ab_\u2581", "\u2581a", "a\u2581",
+                  "\u2581\u2581", "ab", "_a", "a_"]
+    meta_rules = [["\u2581", "a"], ["a", "\u2581"], ["\u2581", "\u2581"], ["a", "b"], ["_", "a"], ["a", "_"]]
+    spaced = ["", " ", "   ", "a", " a", "  a  b  ", "a b", "\u2581a a\u2581 \u2581", "a_ _a", "\ta\n a",
+              "\u00a0a \u3000b", "Ti\u1ebfng Vi\u1ec7t tie\u0302\u0301ng", "\ud55c\uad6d\uc5b4 \u1100\u1161\u11a8",
+              " \u0301a e\u0301", "\U0001f44d\U0001f3fd a \u2764\ufe0f", "<s>", "<s>a", "<s> a", "a<s>a", "a <s> a",
+              " <s>a", "xyza", "a xyz a", "xyz xyz", "``a``", "a``a a", "\x00a \x00"]
+
+    def metaspace(scheme, split=True, replacement="\u2581"):
+        return {"type": "Metaspace", "replacement": replacement, "prepend_scheme": scheme, "split": split}
+
+    def meta(pre_tokenizer, **parts):
+        n = len(meta_vocab)
+        return tokenizer(meta_vocab, meta_rules, byte_fallback=True, pre_tokenizer=pre_tokenizer, added_tokens=[
+            added(n, "<s>", "special"), added(n + 1, "xyz", "lstrip", "rstrip")], **parts)
+
     whole = byte_level(False, False)
     cases = {
         "bare": (tokenizer(words, rules), plain),
@@ -256,6 +293,23 @@ def features():
         "anchors_and_empty_matches": (spelled(pre_tokenizer=sequence(
             "pretokenizers", split(r"^a|$"), split(r"b*"))), hard),
     }
+    for name, steps in {"nfc": ["NFC"], "nfd": ["NFD"], "nfkc": ["NFKC"], "nfkd": ["NFKD"], "lowercase": ["Lowercase"],
+                        "without_accents": ["NFD", "StripAccents", "NFC"], "nfkc_lowercase": ["NFKC", "Lowercase"],
+                        "strip_left": [strip(True, False)], "strip_right": [strip(False, True)],
+                        "strip": [strip(True, True), "NFD"]}.items():
+        cases[name] = (normalized(*steps), forms)
+    for scheme in ("always", "never", "first"):
+        for cut in (False, True):
+            step = metaspace(scheme, cut)
+            cases[f"metaspace_{scheme}{'_split' if cut else ''}"] = (meta(step, decoder=step), spaced)
+        step = metaspace(scheme)
+        cases[f"metaspace_{scheme}_after_cuts"] = (
+            meta(sequence("pretokenizers", split(r"b+|\u0301"), step, metaspace(scheme, False, "_")),
+                 normalizer=sequence("normalizers", {"type": "NFD"}, replace("String", "``", "b"), strip(True, False)),
+                 decoder=sequence("decoders", {"type": "ByteFallback"}, step, metaspace("always", True, "_"))), spaced)
+    cases["metaspace_llama"] = (meta(metaspace("first", False), decoder=llama_decoder), spaced)
+    cases["metaspace_old"] = (meta({"type": "Metaspace", "replacement": "_", "str_rep": "_", "add_prefix_space": True},
+                                   decoder=sequence("decoders", {"type": "Fuse"}, metaspace("first"))), spaced)
     for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
         for invert in (False, True):
             name = f"split_{behavior}{'_inverted' if invert else ''}"

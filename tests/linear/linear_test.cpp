@@ -75,7 +75,7 @@ double reference(const Matrix<float>& x, const Matrix<float>& w, bool int8_activ
   for (std::size_t k = 0; k < x.cols(); ++k) {
     double a = static_cast<double>(x(i, k));
     if (int8_activations && amax > 0)
-      a = std::fmin(std::nearbyint(static_cast<double>(x(i, k) * (127.5f / static_cast<float>(amax)))), 127) * amax /
+      a = std::fmin(std::nearbyint(static_cast<double>(x(i, k) / (static_cast<float>(amax) / 127.5f))), 127) * amax /
           127.5;
     sum += a * static_cast<double>(w(j, k));
   }

@@ -62,6 +62,11 @@ constexpr std::array kTensors{
     Row{"quant_state.bitsandbytes__nf4", "bitsandbytes"},
     Row{"quant_state.bitsandbytes__fp4", "bitsandbytes"},
     Row{".W_q", "HQQ"},
+    Row{".weight_scales", "EETQ or BitBLAS"},
+    Row{".weight._data", "quanto"},
+    Row{".weight._scale", "quanto"},
+    Row{".scale_weight", "scaled FP8"},
+    Row{".codebooks", "AQLM"},
     Row{"_blocks", "MXFP4 of gpt-oss"},  // with U8 numbers, see below
 };
 
@@ -106,10 +111,13 @@ std::optional<ForeignConvention> by_configuration(const Json& config) {
   return std::nullopt;
 }
 
-bool is_code_dtype(DType dtype) noexcept {
-  const DTypeInfo& info = dtype_info(dtype);
-  return dtype == DType::u8 || dtype == DType::i8 || dtype == DType::i32 || dtype == DType::u32 ||
-         (info.is_float && info.bits <= 8);
+/// Whether a tensor looks like codes. Masks and positions, which float checkpoints have too, are no weights.
+bool holds_codes(const CheckpointTensor& t) noexcept {
+  const DTypeInfo& info = dtype_info(t.dtype);
+  if (t.shape.size() < 2) return false;
+  if (info.is_float && info.bits <= 8) return true;
+  return t.name.ends_with(".weight") &&
+         (t.dtype == DType::u8 || t.dtype == DType::i8 || t.dtype == DType::i32 || t.dtype == DType::u32);
 }
 
 std::optional<ForeignConvention> by_tensors(const Checkpoint& checkpoint) {
@@ -117,7 +125,7 @@ std::optional<ForeignConvention> by_tensors(const Checkpoint& checkpoint) {
     for (const Row& row : kTensors)
       if (t.name.ends_with(row.key) && (row.key != "_blocks" || t.dtype == DType::u8))
         return ForeignConvention{std::string(row.name), "the tensor " + t.name};
-    if (!t.name.ends_with(".weight") || t.shape.size() < 2 || !is_code_dtype(t.dtype)) continue;
+    if (!holds_codes(t)) continue;
     const bool mlx = t.dtype == DType::u32 && checkpoint.find(module_of(t.name) + ".scales") != nullptr;
     return ForeignConvention{
         mlx ? "mlx" : "a program that it does not name: codes of " + std::string(dtype_info(t.dtype).name),

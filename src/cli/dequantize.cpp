@@ -20,11 +20,14 @@ class Dequantize final : public Command {
     options.path({"-o,--output", "OUT", "a file for a file, a folder for a folder"}, job_.output, Need::required);
     options.choice({"--dtype", "fp32|bf16|fp16", "what quantized tensors become; fp32 is exact"}, dtype_,
                    {"fp32", "bf16", "fp16"});
+    options.choice({"--nonfinite", "error|zero|keep", "what to do about NaN, Inf and values beyond --dtype"},
+                   nonfinite_, {"error", "zero", "keep"});
     options.flag({"--force", "", "replace an output that exists"}, force_);
   }
 
   Status run(Console& console) override {
     job_.dtype = *format_from_name(dtype_);
+    job_.nonfinite = *nonfinite_from_name(nonfinite_);
     job_.mode = force_ ? io::OutputMode::replace : io::OutputMode::refuse;
     const auto runtime = make_runtime(console.options());
     if (!runtime) return propagate(runtime);
@@ -33,6 +36,7 @@ class Dequantize final : public Command {
       return pipeline::dequantize_checkpoint(job_, runtime->context(), reporter);
     }();
     if (!report) return propagate(report);
+    for (const std::string& warning : report->warnings) console.warn(warning);
     if (!console.json()) {
       console.print(fmt::format("{} tensors became {}, {} written\n", report->tensors.size(), dtype_,
                                 human_bytes(static_cast<double>(report->bytes_out))));
@@ -49,6 +53,7 @@ class Dequantize final : public Command {
  private:
   pipeline::DequantizeJob job_{};
   std::string dtype_ = "fp32";
+  std::string nonfinite_ = "error";
   bool force_ = false;
 };
 

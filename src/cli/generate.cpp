@@ -17,6 +17,7 @@
 #include "console.hpp"
 #include "kvant/nn/model.hpp"
 #include "kvant/nn/sampling.hpp"
+#include "kvant/numeric/rounding.hpp"
 #include "kvant/text/end_ids.hpp"
 #include "kvant/text/tokenizer.hpp"
 #include "text/utf8.hpp"
@@ -129,6 +130,11 @@ class Generate final : public Command {
       // The whole prompt first, then the token drawn last.
       const Status done = model.forward(continuation.ids().subspan(cache->length()), *cache, logits.view(), context);
       if (!done) return done;
+      if (!std::ranges::all_of(logits.row(0), [](float x) { return is_finite(x); }))
+        return fail(ErrorCode::nonfinite,
+                    fmt::format("token {}: the model predicts NaN or Inf; weights or activations exceed what its "
+                                "formats hold",
+                                n));
       const auto id = sampler.next(logits.row(0));
       if (!id) return propagate(id);
       if (std::binary_search(end_ids.begin(), end_ids.end(), *id)) break;

@@ -68,7 +68,7 @@ class Quantize final : public Command {
 
   Status run(Console& console) override {
     job_.effort = static_cast<int>(effort_);
-    job_.nonfinite = nonfinite_ == "zero" ? NonFinite::zero : nonfinite_ == "keep" ? NonFinite::keep : NonFinite::error;
+    job_.nonfinite = *nonfinite_from_name(nonfinite_);
     job_.method = *AnyQuantizer::find(method_);
     job_.method.visit([&](std::string_view option, auto& value, std::string_view) {
       if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, PowerRule>)
@@ -121,6 +121,7 @@ class Quantize final : public Command {
     row.set("rule", known(!t.plan.rule.empty(), t.plan.rule));
     row.set("sqnr_db", known(measured(t), t.distortion.sqnr_db));
     row.set("relative_error", known(measured(t), t.distortion.relative_error));
+    row.set("nonfinite", known(measured(t), t.nonfinite));
     return row;
   }
 

@@ -34,6 +34,12 @@ std::string shape_text(std::span<const std::uint64_t> shape) {
   return "[" + text + "]";
 }
 
+tl::unexpected<Error> bad_shape(const char* name, MatrixView<const float> found, const std::string& rows,
+                                std::size_t cols) {
+  return fail(ErrorCode::bad_shape, std::string(name) + " are " + shape_text(std::array{found.rows(), found.cols()}) +
+                                        ", expected [" + rows + ", " + std::to_string(cols) + "]");
+}
+
 /// Floats keep their stored type in reports, where kvant has it as a format.
 FormatId float_format(DType dtype) noexcept {
   return dtype == DType::bf16 ? format_id<bf16> : dtype == DType::f16 ? format_id<fp16> : format_id<fp32>;
@@ -245,13 +251,9 @@ struct Model::Workspace {
   Matrix<float> scores;  ///< one row per task of attention
 };
 
-Status Model::check_call(std::span<const std::int32_t> ids, const KvCache& cache, MatrixView<float> logits) const {
+Status Model::check_call(std::span<const std::int32_t> ids, const KvCache& cache) const {
   if (ids.empty()) return fail(ErrorCode::usage, "no token ids; expected at least one");
   if (!cache.fits(config_)) return fail(ErrorCode::usage, "the cache was made for a model of another shape");
-  if (logits.cols() != config_.vocabulary || (logits.rows() != 1 && logits.rows() != ids.size()))
-    return fail(ErrorCode::bad_shape, "logits are " + shape_text(std::array{logits.rows(), logits.cols()}) +
-                                          ", expected [1 or " + std::to_string(ids.size()) + ", " +
-                                          std::to_string(config_.vocabulary) + "]");
   for (std::size_t i = 0; i < ids.size(); ++i)
     if (ids[i] < 0 || static_cast<std::size_t>(ids[i]) >= config_.vocabulary)
       return fail(ErrorCode::usage, "token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
@@ -262,25 +264,57 @@ Status Model::check_call(std::span<const std::int32_t> ids, const KvCache& cache
   return {};
 }
 
+template <class Take>
+Status Model::run_chunks(std::span<const std::int32_t> ids, KvCache& cache, const Context& context,
+                         const Take& take) const {
+  Workspace work(config_, std::min(ids.size(), kChunk), cache.length() + ids.size());
+  for (std::size_t first = 0; first < ids.size(); first += kChunk) {
+    work.rows = std::min(kChunk, ids.size() - first);
+    if (Status s = run_blocks(ids.subspan(first, work.rows), cache.length() + first, cache, work, context); !s)
+      return s;
+    if (Status s = take(first, work); !s) return s;
+  }
+  cache.advance(ids.size());
+  return {};
+}
+
 Status Model::forward(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> logits,
                       const Context& context) const {
   return io::guarded([&]() -> Status {
-    if (Status s = check_call(ids, cache, logits); !s) return s;
-    Workspace work(config_, std::min(ids.size(), kChunk), cache.length() + ids.size());
-    const Linear& head = head_ ? *head_ : embedding_;
+    if (Status s = check_call(ids, cache); !s) return s;
+    if (logits.cols() != config_.vocabulary || (logits.rows() != 1 && logits.rows() != ids.size()))
+      return bad_shape("logits", logits, "1 or " + std::to_string(ids.size()), config_.vocabulary);
     const bool last_only = logits.rows() != ids.size();
-    for (std::size_t first = 0; first < ids.size(); first += kChunk) {
-      work.rows = std::min(kChunk, ids.size() - first);
-      if (Status s = run_blocks(ids.subspan(first, work.rows), cache.length() + first, cache, work, context); !s)
-        return s;
-      if (last_only && first + work.rows != ids.size()) continue;
+    return run_chunks(ids, cache, context, [&](std::size_t first, Workspace& work) -> Status {
+      if (last_only && first + work.rows != ids.size()) return {};
       const std::size_t wanted = last_only ? 1 : work.rows;
       const auto normed = work.normed.view().rows(0, wanted);
       normalize(work.use(work.x).rows(work.rows - wanted, wanted), final_norm_, normed, context);
-      if (Status s = head.multiply(normed, logits.rows(last_only ? 0 : first, wanted), context); !s) return s;
-    }
-    cache.advance(ids.size());
-    return {};
+      return head().multiply(normed, logits.rows(last_only ? 0 : first, wanted), context);
+    });
+  });
+}
+
+Status Model::hidden_states(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> states,
+                            const Context& context) const {
+  return io::guarded([&]() -> Status {
+    if (Status s = check_call(ids, cache); !s) return s;
+    if (states.rows() != ids.size() || states.cols() != config_.hidden)
+      return bad_shape("states", states, std::to_string(ids.size()), config_.hidden);
+    return run_chunks(ids, cache, context, [&](std::size_t first, Workspace& work) -> Status {
+      normalize(work.use(work.x), final_norm_, states.rows(first, work.rows), context);
+      return {};
+    });
+  });
+}
+
+Status Model::logits_of(MatrixView<const float> states, MatrixView<float> logits, const Context& context) const {
+  return io::guarded([&]() -> Status {
+    if (states.cols() != config_.hidden)
+      return bad_shape("states", states, std::to_string(states.rows()), config_.hidden);
+    if (logits.rows() != states.rows() || logits.cols() != config_.vocabulary)
+      return bad_shape("logits", logits, std::to_string(states.rows()), config_.vocabulary);
+    return head().multiply(states, logits, context);
   });
 }
 

@@ -16,9 +16,6 @@
 namespace kvant::pipeline {
 namespace {
 
-/// Positions whose logits are in memory at a time: enough for full speed, few beside a vocabulary of 100 thousand.
-constexpr std::size_t kPositions = 256;
-
 tl::unexpected<Error> interrupted() { return fail(ErrorCode::interrupted, "interrupted"); }
 
 // ---- weights -------------------------------------------------------------------------------------------------------
@@ -168,51 +165,65 @@ PositionScore score(std::span<const float> logits_a, std::span<const float> logi
   return {kl, -a[id], -b[id], a.top() == b.top()};
 }
 
-/// Two models on the same ids, with what they need between windows.
+/// One of two models, with what it needs between windows.
+struct Side {
+  static Result<Side> make(const nn::Model& model, std::size_t positions) {
+    auto cache = nn::KvCache::make(model.config(), positions);
+    if (!cache) return propagate(cache);
+    const std::size_t vocabulary = model.config().vocabulary;
+    return Side{&model, std::move(*cache), Matrix<float>(kPositions, model.config().hidden),
+                Matrix<float>(logit_rows(vocabulary), vocabulary)};
+  }
+  Status run(std::span<const std::int32_t> ids, const Context& context) {
+    return model->hidden_states(ids, cache, states.view().rows(0, ids.size()), context);
+  }
+  Status compute_logits(std::size_t first, std::size_t count, const Context& context) {
+    return model->logits_of(states.view().rows(first, count), logits.view().rows(0, count), context);
+  }
+
+  const nn::Model* model;
+  nn::KvCache cache;
+  Matrix<float> states, logits;
+};
+
+/// Two models on the same ids.
 class Pair {
  public:
   static Result<Pair> make(const nn::Model& a, const nn::Model& b, std::size_t positions, const Context& context) {
-    auto cache_a = nn::KvCache::make(a.config(), positions);
-    if (!cache_a) return propagate(cache_a);
-    auto cache_b = nn::KvCache::make(b.config(), positions);
-    if (!cache_b) return propagate(cache_b);
-    return Pair(a, b, std::move(*cache_a), std::move(*cache_b), context);
+    auto side_a = Side::make(a, positions);
+    if (!side_a) return propagate(side_a);
+    auto side_b = Side::make(b, positions);
+    if (!side_b) return propagate(side_b);
+    return Pair(std::move(*side_a), std::move(*side_b), context);
   }
 
   /// The scored positions of a window, in order, at the end of `scores`.
   Status run(std::span<const std::int32_t> window, std::vector<PositionScore>& scores) {
-    cache_a_.clear();
-    cache_b_.clear();
+    a_.cache.clear();
+    b_.cache.clear();
     for (std::size_t first = 0; first + 1 < window.size(); first += kPositions) {
       const auto ids = window.subspan(first, std::min(kPositions, window.size() - first));
-      const MatrixView<float> rows_a = logits_a_.view().rows(0, ids.size());
-      const MatrixView<float> rows_b = logits_b_.view().rows(0, ids.size());
-      if (const Status ok = a_->forward(ids, cache_a_, rows_a, *context_); !ok) return ok;
-      if (const Status ok = b_->forward(ids, cache_b_, rows_b, *context_); !ok) return ok;
-      const std::size_t begin = scores.size();
+      if (const Status ok = a_.run(ids, *context_); !ok) return ok;
+      if (const Status ok = b_.run(ids, *context_); !ok) return ok;
       const std::size_t scored = std::min(ids.size(), window.size() - 1 - first);
-      scores.resize(begin + scored);
-      context_->for_each(scored, [&](std::size_t i) {
-        scores[begin + i] = score(rows_a.row(i), rows_b.row(i), window[first + i + 1]);
-      });
+      for (std::size_t r = 0; r < scored; r += a_.logits.rows()) {
+        const std::size_t count = std::min(a_.logits.rows(), scored - r);
+        if (const Status ok = a_.compute_logits(r, count, *context_); !ok) return ok;
+        if (const Status ok = b_.compute_logits(r, count, *context_); !ok) return ok;
+        const std::size_t begin = scores.size();
+        scores.resize(begin + count);
+        context_->for_each(count, [&](std::size_t i) {
+          scores[begin + i] = score(a_.logits.row(i), b_.logits.row(i), window[first + r + i + 1]);
+        });
+      }
     }
     return {};
   }
 
  private:
-  Pair(const nn::Model& a, const nn::Model& b, nn::KvCache cache_a, nn::KvCache cache_b, const Context& context)
-      : a_(&a),
-        b_(&b),
-        cache_a_(std::move(cache_a)),
-        cache_b_(std::move(cache_b)),
-        logits_a_(kPositions, a.config().vocabulary),
-        logits_b_(kPositions, b.config().vocabulary),
-        context_(&context) {}
+  Pair(Side a, Side b, const Context& context) : a_(std::move(a)), b_(std::move(b)), context_(&context) {}
 
-  const nn::Model* a_;
-  const nn::Model* b_;
-  nn::KvCache cache_a_, cache_b_;
-  Matrix<float> logits_a_, logits_b_;
+  Side a_, b_;
   const Context* context_;
 };
 
@@ -246,14 +257,22 @@ Result<PredictionComparison> compare_windows(const nn::Model& a, const nn::Model
     const std::size_t begin = scores.size();
     if (const Status ok = pair->run(ids, scores); !ok) return propagate(ok);
     WindowSum& sum = sums.emplace_back(WindowSum{0, scores.size() - begin});
-    for (const PositionScore& s : std::span(scores).subspan(begin)) sum.sum += s.kl;
+    double nll_a = 0;
+    double nll_b = 0;
+    for (const PositionScore& s : std::span(scores).subspan(begin)) {
+      sum.sum += s.kl;
+      nll_a += s.nll_a;
+      nll_b += s.nll_b;
+    }
+    if (const Status ok = check_window(nll_a, "A", sums.size(), done, ids.size()); !ok) return propagate(ok);
+    if (const Status ok = check_window(nll_b, "B", sums.size(), done, ids.size()); !ok) return propagate(ok);
     done += ids.size();
     if (!progress.advance("window", done, data.ids.size())) return interrupted();
   }
   const auto kl = mean_over(sums);
   if (!kl) return propagate(kl);
   PredictionComparison result{kl->positions, kl->mean, kl->standard_error, kl->mean, 0, 0, 0};
-  if (!std::isnan(kl->mean)) result.kl_p99 = quantile(scores, 0.99);
+  result.kl_p99 = quantile(scores, 0.99);
   for (const PositionScore& s : scores) {
     result.top1_agreement += s.same_top ? 1 : 0;
     result.nll_a += s.nll_a;

@@ -61,10 +61,15 @@ Result<Dataset> load_text(const io::InputFile& file, const std::filesystem::path
     if (error.where.file.empty()) error.where.file = file.path().string();
     return tl::unexpected<Error>(std::move(error));
   }
-  Dataset data{std::move(*ids), file.size()};
+  const auto around = tokenizer->encode("");
+  if (!around) return propagate(around);
+  const std::size_t added = std::min(around->size(), ids->size());
+  Dataset data{std::move(*ids), file.size(), added};
   if (max_tokens != 0 && data.ids.size() > max_tokens) {
     data.ids.resize(max_tokens);
     data.bytes = tokenizer->decode(data.ids).size();
+    const auto stays = std::mismatch(around->begin(), around->end(), data.ids.begin(), data.ids.end()).first;
+    data.added = static_cast<std::size_t>(stays - around->begin());
   }
   return data;
 }

@@ -78,38 +78,75 @@ Status copy_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkpoint
   return {};
 }
 
-/// NaN and Inf in a band, by policy: refused, or counted for the report.
-Status check_band(const Matrix<float>& band, std::uint64_t first_row, NonFinite policy) {
-  return policy == NonFinite::error ? detail::check_finite(band.view(), first_row) : Status{};
+/// NaN and Inf in a band, by policy: refused, or how many there are.
+Result<std::uint64_t> count_nonfinite(const Matrix<float>& band, std::uint64_t first_row, NonFinite policy) {
+  const Status finite = detail::check_finite(band.view(), first_row);
+  if (finite) return std::uint64_t{0};
+  if (policy == NonFinite::error) return propagate(finite);
+  return static_cast<std::uint64_t>(
+      std::count_if(band.data(), band.data() + band.size(), [](float v) { return !is_finite(v); }));
 }
+
+/// Bands of a tensor on their way into a float format. NaN and Inf become 0 under NonFinite::zero.
+class Caster {
+ public:
+  Caster(io::SafetensorsWriter& writer, std::string tensor, FormatId format, NonFinite policy, const Context& context)
+      : writer_(writer), tensor_(std::move(tensor)), format_(format), policy_(policy), context_(context) {}
+
+  Status write(Matrix<float> band, std::uint64_t first_row) {
+    const auto count = count_nonfinite(band, first_row, policy_);
+    if (!count) return propagate(count);
+    nonfinite_ += *count;
+    if (policy_ == NonFinite::zero && *count != 0)
+      std::replace_if(
+          band.data(), band.data() + band.size(), [](float v) { return !is_finite(v); }, 0.0f);
+    const CastMatrix stored(band.view(), format_, context_);
+    std::vector<std::uint64_t> overflowed(band.rows());
+    meter_.add(measure(band, context_, [&](std::size_t r, std::span<float> out) {
+      stored.decode_row(r, out);
+      const std::span<const float> row = band.row(r);
+      for (std::size_t c = 0; c < out.size(); ++c) overflowed[r] += is_finite(row[c]) && !is_finite(out[c]) ? 1u : 0u;
+    }));
+    for (const std::uint64_t n : overflowed) overflowed_ += n;
+    if (overflowed_ != 0 && policy_ != NonFinite::keep)
+      return fail(ErrorCode::scale_overflow,
+                  std::to_string(overflowed_) + " values exceed " + std::string(format_info(format_).name) +
+                      (format_ == format_id<fp16> ? "; bf16 and fp32 hold them" : "; fp32 holds them") +
+                      ", --nonfinite keep makes them Inf");
+    return writer_.write(tensor_, first_row * band.cols() * (format_info(format_).bits / 8), stored.bytes());
+  }
+
+  [[nodiscard]] std::uint64_t nonfinite() const noexcept { return nonfinite_; }
+  /// Finite values that became Inf.
+  [[nodiscard]] std::uint64_t overflowed() const noexcept { return overflowed_; }
+  [[nodiscard]] Distortion distortion() const { return meter_.result(); }
+
+ private:
+  io::SafetensorsWriter& writer_;
+  std::string tensor_;
+  FormatId format_;
+  NonFinite policy_;
+  const Context& context_;
+  DistortionMeter meter_;
+  std::uint64_t nonfinite_ = 0;
+  std::uint64_t overflowed_ = 0;
+};
 
 Status cast_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor, const QuantizeJob& job,
                    TensorReport& report) {
-  const FormatInfo& format = report.plan.scheme.info();
   const io::MatrixShape shape = io::matrix_shape(tensor.shape);
   const std::uint64_t step = band_rows(report.plan.scheme, shape.rows, shape.cols, true);
-  DistortionMeter meter;
+  Caster caster(writer, tensor.name, report.plan.scheme.format, job.nonfinite, run.context);
   for (std::uint64_t first = 0; first < shape.rows && shape.cols != 0; first += step) {
     auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, shape.rows - first));
     if (!band) return propagate(band);
-    if (const Status ok = check_band(*band, first, job.nonfinite); !ok) return ok;
-    if (job.nonfinite == NonFinite::zero)
-      std::replace_if(
-          band->data(), band->data() + band->size(), [](float v) { return !is_finite(v); }, 0.0f);
-    const CastMatrix stored(band->view(), report.plan.scheme.format, run.context);
-    std::vector<std::size_t> overflowed(band->rows());
-    meter.add(measure(*band, run.context, [&](std::size_t r, std::span<float> out) {
-      stored.decode_row(r, out);
-      const std::span<const float> row = band->row(r);
-      for (std::size_t c = 0; c < out.size(); ++c) overflowed[r] += is_finite(row[c]) && !is_finite(out[c]) ? 1u : 0u;
-    }));
-    for (const std::size_t n : overflowed) report.clamped_scales += n;
-    if (const Status written = writer.write(tensor.name, first * shape.cols * (format.bits / 8), stored.bytes());
-        !written)
-      return written;
-    if (const Status go = run.advance(tensor.name, band->size() * dtype_info(tensor.dtype).bits / 8); !go) return go;
+    const std::uint64_t bytes = band->size() * dtype_info(tensor.dtype).bits / 8;
+    if (const Status written = caster.write(std::move(*band), first); !written) return written;
+    if (const Status go = run.advance(tensor.name, bytes); !go) return go;
   }
-  report.distortion = meter.result();
+  report.distortion = caster.distortion();
+  report.nonfinite = caster.nonfinite();
+  report.clamped = caster.overflowed();
   return {};
 }
 
@@ -160,6 +197,42 @@ std::uint64_t bytes_read_twice(const io::Checkpoint& source, const Plan& plan) {
   return sum;
 }
 
+/// What holds larger scales, where a scheme has a choice.
+std::string clamping_advice(const Scheme& scheme) {
+  Scheme wider = scheme;
+  wider.scale_type = format_id<fp32>;
+  const std::string text = to_text(wider);
+  const bool helps =
+      scheme.nesting == ScaleNesting::none && scheme.scale_type != format_id<fp32> && parse_scheme(text).has_value();
+  return helps ? "; " + text + " holds them" : "";
+}
+
+/// What --nonfinite accepted.
+void warn_of_nonfinite(const std::vector<TensorReport>& tensors, NonFinite policy, std::vector<std::string>& warnings) {
+  struct Sum {
+    std::uint64_t values = 0, tensors = 0;
+    std::string first;
+    void add(std::uint64_t n, const std::string& name) {
+      if (n != 0 && tensors++ == 0) first = name;
+      values += n;
+    }
+    [[nodiscard]] std::string in() const {
+      return " in " + std::to_string(tensors) + (tensors == 1 ? " tensor (" : " tensors (the first: ") +
+             io::printable(first, 200) + ")";
+    }
+  } nonfinite, scales, values;
+  for (const TensorReport& t : tensors) {
+    nonfinite.add(t.nonfinite, t.plan.name);
+    (t.plan.action == Action::cast ? values : scales).add(t.clamped, t.plan.name);
+  }
+  if (nonfinite.tensors != 0)
+    warnings.push_back(std::to_string(nonfinite.values) + " NaN or Inf" + nonfinite.in() +
+                       (policy == NonFinite::zero ? " became 0" : " were kept where the format can"));
+  if (scales.tensors != 0)
+    warnings.push_back(std::to_string(scales.values) + " scales" + scales.in() + " were clamped");
+  if (values.tensors != 0) warnings.push_back(std::to_string(values.values) + " values" + values.in() + " became Inf");
+}
+
 Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor,
                        const QuantizeJob& job, TensorReport& report) {
   const Scheme& scheme = report.plan.scheme;
@@ -171,12 +244,18 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
   do {
     auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, weight.rows - first));
     if (!band) return propagate(band);
-    if (const Status ok = check_band(*band, first, job.nonfinite); !ok) return ok;
+    const auto nonfinite = count_nonfinite(*band, first, job.nonfinite);
+    if (!nonfinite) return propagate(nonfinite);
+    report.nonfinite += *nonfinite;
     auto layer =
         job.method({tensor.name, band->view(), job.nonfinite, run.shared_amax[tensor.name], {}}, scheme, run.context);
     if (!layer) return propagate(layer);
     const QMatrix& q = layer->weight;
-    report.clamped_scales += q.clamped_scales;
+    report.clamped += q.clamped_scales;
+    if (report.clamped != 0 && job.nonfinite != NonFinite::keep)
+      return fail(ErrorCode::scale_overflow, std::to_string(report.clamped) + " scales exceed " +
+                                                 std::string(format_info(scheme.scale_type).name) +
+                                                 clamping_advice(scheme) + "; --nonfinite keep clamps them");
     meter.add(
         measure(*band, run.context, [&](std::size_t r, std::span<float> out) { dequantize_row(q, grid, r, out); }));
     if (const Status written = io::write_band(writer, weight, run.convention, first, q); !written) return written;
@@ -250,7 +329,7 @@ double report_sizes(const io::Weights& weights, const Plan& plan, std::vector<Te
   std::uint64_t bits = 0;
   std::uint64_t elements = 0;
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
-    TensorReport report{plan.tensors[i], weights.list()[i].shape, 0, {}, 0};
+    TensorReport report{plan.tensors[i], weights.list()[i].shape, 0, {}, 0, 0};
     if (plan.tensors[i].action != Action::copy) {
       const io::MatrixShape shape = io::matrix_shape(report.shape);
       report.stored_bits = stored_bits(report.plan.scheme, shape.rows, shape.cols);
@@ -290,12 +369,6 @@ Status write_shards(Run& run, OutputCheckpoint& out, const Plan& plan, const Qua
           break;
       }
       if (!done) return tl::unexpected<Error>(located(done.error(), source, tensor.name));
-      if (report.clamped_scales != 0 && job.nonfinite != NonFinite::keep)
-        return fail(ErrorCode::scale_overflow,
-                    std::to_string(report.clamped_scales) +
-                        " scales or values exceed their storage type; another scale type "
-                        "(-scale:fp32) holds them, --nonfinite keep clamps them",
-                    {source.path().string(), tensor.name, {}});
     }
     if (const Status finished = out.finish_shard(); !finished) return finished;
   }
@@ -338,23 +411,24 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
   const auto bytes = out->commit();
   if (!bytes) return propagate(bytes);
   report.bytes_out = *bytes;
+  warn_of_nonfinite(report.tensors, job.nonfinite, report.warnings);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }
 
-Status dequantize_weight(Run& run, io::SafetensorsWriter& writer, const io::WeightInfo& weight, FormatId dtype) {
+Status dequantize_weight(Run& run, io::SafetensorsWriter& writer, const DequantizeJob& job, TensorReport& report) {
+  const io::WeightInfo& weight = *run.weights.find(report.plan.name);
   const auto q = run.weights.read_quantized(weight);
   if (!q) return propagate(q);
-  const FormatInfo& format = format_info(dtype);
   const std::size_t step = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
-  for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step) {
-    const Matrix<float> band = dequantize_rows(*q, first, std::min(step, q->rows - first), run.context);
-    const CastMatrix stored(band.view(), dtype, run.context);
+  Caster caster(writer, weight.name, job.dtype, job.nonfinite, run.context);
+  for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step)
     if (const Status written =
-            writer.write(weight.name, std::uint64_t{first} * q->cols * (format.bits / 8), stored.bytes());
+            caster.write(dequantize_rows(*q, first, std::min(step, q->rows - first), run.context), first);
         !written)
       return written;
-  }
+  report.nonfinite = caster.nonfinite();
+  report.clamped = caster.overflowed();
   return run.advance(weight.name, weight.stored_bytes);
 }
 
@@ -377,22 +451,30 @@ Result<DequantizeReport> dequantize_opened(const DequantizeJob& job, const io::W
     shards[source.find(w.scheme ? w.name + "_scale" : w.name)->shard].push_back(&w);
   Run run{weights, context, progress, weights.convention(), 0, source.tensor_bytes()};
   DequantizeReport report;
+  std::vector<TensorReport> tensors;
   for (std::size_t s = 0; s < shards.size(); ++s) {
     std::vector<io::TensorSpec> specs;
     for (const io::WeightInfo* w : shards[s])
       specs.push_back({w->name, w->scheme ? cast_dtype(job.dtype) : w->dtype, w->shape});
     if (const Status begun = out->begin_shard(s, std::move(specs)); !begun) return propagate(begun);
     for (const io::WeightInfo* w : shards[s]) {
-      const Status done = w->scheme ? dequantize_weight(run, out->writer(), *w, job.dtype)
-                                    : copy_tensor(run, out->writer(), *source.find(w->name));
+      Status done;
+      if (w->scheme) {
+        TensorReport& tensor = tensors.emplace_back();
+        tensor.plan = {w->name, Action::cast, Scheme{job.dtype}, ""};
+        done = dequantize_weight(run, out->writer(), job, tensor);
+        report.tensors.push_back(w->name);
+      } else {
+        done = copy_tensor(run, out->writer(), *source.find(w->name));
+      }
       if (!done) return tl::unexpected<Error>(located(done.error(), source, w->name));
-      if (w->scheme) report.tensors.push_back(w->name);
     }
     if (const Status finished = out->finish_shard(); !finished) return propagate(finished);
   }
   const auto bytes = out->commit();
   if (!bytes) return propagate(bytes);
   report.bytes_out = *bytes;
+  warn_of_nonfinite(tensors, job.nonfinite, report.warnings);
   return report;
 }
 

@@ -52,6 +52,18 @@ Result<std::vector<std::span<const std::int32_t>>> split_windows(std::span<const
   return windows;
 }
 
+std::size_t logit_rows(std::size_t vocabulary) {
+  constexpr std::size_t kLogits = std::size_t{4} << 20;
+  return std::clamp<std::size_t>(kLogits / std::max<std::size_t>(vocabulary, 1), 1, kPositions);
+}
+
+Status check_window(double sum, const std::string& model, std::size_t window, std::size_t first_id, std::size_t ids) {
+  if (std::isfinite(sum)) return {};
+  return fail(ErrorCode::nonfinite, "window " + std::to_string(window) + " (ids " + std::to_string(first_id) + " … " +
+                                        std::to_string(first_id + ids - 1) + "): " + model +
+                                        " predicts NaN or Inf; weights or activations exceed what its formats hold");
+}
+
 Result<WindowMean> mean_over(std::span<const WindowSum> windows) {
   WindowMean result;
   for (const WindowSum& w : windows) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kvant/core/error.hpp"
@@ -19,6 +20,12 @@ namespace kvant::pipeline {
 /// none longer than `size`. `usage` where a document is, or where there are fewer than two ids.
 [[nodiscard]] Result<std::vector<std::span<const std::int32_t>>> split_windows(
     std::span<const std::int32_t> ids, std::size_t size, std::optional<std::int32_t> document_id = std::nullopt);
+
+/// Positions that go through a model at once: enough for full speed.
+inline constexpr std::size_t kPositions = 256;
+
+/// Positions whose logits are in memory at a time: 16 MiB, whatever the vocabulary.
+[[nodiscard]] std::size_t logit_rows(std::size_t vocabulary);
 
 /// A measure summed over the scored positions of one window: those with an id after them.
 struct WindowSum {
@@ -35,5 +42,9 @@ struct WindowMean {
 
 /// `usage` where no window has a scored position.
 [[nodiscard]] Result<WindowMean> mean_over(std::span<const WindowSum> windows);
+
+/// `nonfinite` where what `model` predicts in a window is NaN or Inf.
+[[nodiscard]] Status check_window(double sum, const std::string& model, std::size_t window, std::size_t first_id,
+                                  std::size_t ids);
 
 }  // namespace kvant::pipeline

@@ -8,6 +8,8 @@
 
 #include "checkpoints.hpp"
 #include "kvant/io/checkpoint.hpp"
+#include "kvant/io/safetensors.hpp"
+#include "nn/tiny_model.hpp"
 #include "run_kvant.hpp"
 #include "support/sanitized.hpp"
 #include "support/test_cases.hpp"
@@ -152,6 +154,62 @@ TEST_F(Tiny, RefusesAPromptBeyondItsContext) {
   std::string prompt;
   for (int i = 0; i < 1000; ++i) prompt += "water ";
   expect_error({"generate", kTiny, "--prompt", prompt}, 2, "usage");
+}
+
+/// A folder in which a real model's last norm multiplies by numbers that its head cannot take.
+void write_overflowing_model(const fs::path& folder) {
+  fs::copy(kTiny, folder, fs::copy_options::recursive);
+  fs::remove(folder / "model.safetensors");
+  const auto source = kvant::io::SafetensorsFile::open(kTiny / "model.safetensors");
+  ASSERT_TRUE(source);
+  std::vector<kvant::io::TensorSpec> specs;
+  for (const auto& t : source->tensors()) specs.push_back({t.name, t.dtype, t.shape});
+  auto writer =
+      kvant::io::SafetensorsWriter::create(folder / "model.safetensors", specs, {}, kvant::io::OutputMode::replace);
+  ASSERT_TRUE(writer);
+  for (const auto& t : source->tensors()) {
+    std::vector<std::byte> bytes(static_cast<std::size_t>(t.bytes));
+    ASSERT_TRUE(source->read(t, 0, bytes));
+    if (t.name == "model.norm.weight")  // 0x7f7f: the largest bfloat16
+      for (std::size_t i = 0; i < bytes.size(); i += 2) bytes[i] = bytes[i + 1] = std::byte{0x7f};
+    ASSERT_TRUE(writer->write(t.name, 0, bytes));
+  }
+  ASSERT_TRUE(writer->commit());
+}
+
+TEST_F(Tiny, IsNotMeasuredWhereItPredictsNaNOrInf) {
+  write_overflowing_model(folder_ / "m");
+  folder_.write("text", "river (noun): a large natural stream of water\nlake (noun): a body of water\n");
+  const std::string text = folder_ / "text";
+  const auto message = [](const kvant::io::Json& error) { return text_at(error, "message"); };
+  EXPECT_NE(message(expect_error({"eval", folder_ / "m", "--text", text, "--context", "8"}, 7, "nonfinite"))
+                .find("window 1 (ids 0 … 7)"),
+            std::string::npos);
+  EXPECT_NE(
+      message(expect_error({"compare", folder_ / "m", kTiny, "--text", text}, 7, "nonfinite")).find("A predicts NaN"),
+      std::string::npos);
+  EXPECT_NE(
+      message(expect_error({"compare", kTiny, folder_ / "m", "--text", text}, 7, "nonfinite")).find("B predicts NaN"),
+      std::string::npos);
+  const Outcome generated = run_kvant({"generate", folder_ / "m", "--prompt", "river", "-n", "4"});
+  EXPECT_EQ(generated.exit, 7) << generated.err;
+  EXPECT_EQ(generated.out, "");
+}
+
+TEST(Memory, HoldsTheLogitsOfABlockOfPositions) {
+  KVANT_SKIP_UNDER_SANITIZERS();
+  const TemporaryFolder folder;
+  const kvant::nn::test::TinyModel tiny(true, false, 2, 1 << 17);
+  tiny.write(folder);
+  const std::string ids = folder.write("ids.npy", kvant::io::test::npy_bytes(tiny.random_ids(400)));
+  const std::string model = folder.path();
+  // Its weights take 13 MB, and as much again while they are read; the logits of all positions would be 210 MB.
+  const Outcome eval = run_kvant({"eval", model, "--text", ids, "--context", "400"});
+  ASSERT_EQ(eval.exit, 0) << eval.err;
+  EXPECT_LT(eval.peak_bytes, std::uint64_t{80} << 20);
+  const Outcome compare = run_kvant({"compare", model, model, "--text", ids, "--context", "400"});
+  ASSERT_EQ(compare.exit, 0) << compare.err;
+  EXPECT_LT(compare.peak_bytes, std::uint64_t{110} << 20);
 }
 
 }  // namespace

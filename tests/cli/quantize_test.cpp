@@ -310,10 +310,48 @@ TEST_F(Quantize, KeepsNaNThatAFormatHas) {
                   .exit,
               0)
         << scheme;
-    const Outcome back = run_kvant({"dequantize", folder_ / "q", "-o", folder_ / "f", "--force"});
+    expect_error({"dequantize", folder_ / "q", "-o", folder_ / "f", "--force"}, 7, "nonfinite");
+    const Outcome back =
+        run_kvant({"dequantize", folder_ / "q", "-o", folder_ / "f", "--force", "--nonfinite", "keep"});
     EXPECT_EQ(back.exit, 0) << scheme << back.err;
+    EXPECT_NE(back.err.find("1 NaN or Inf in 1 tensor (up.weight)"), std::string::npos) << back.err;
     expect_error({"quantize", folder_ / "f", "-o", folder_ / "g", "--scheme", "int8-channel"}, 7, "nonfinite");
   }
+}
+
+TEST_F(Quantize, CountsWhatNonFinitePoliciesTouchedAndKeepsErrorFigures) {
+  const auto value = [](std::size_t i) {
+    return i == 5 ? NAN : i == 40 ? INFINITY : std::sin(0.7f * static_cast<float>(i));
+  };
+  const auto finite = [](std::size_t i) { return i == 5 || i == 40 ? 0.0f : std::sin(0.7f * static_cast<float>(i)); };
+  write_checkpoint(folder_ / "m", {{"down.weight", {{4, 32}, finite}}, {"up.weight", {{4, 32}, value}}});
+  for (const char* scheme : {"int8-channel", "fp16"})
+    for (const char* policy : {"zero", "keep"}) {
+      const Outcome run = run_kvant({"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", scheme, "--nonfinite",
+                                     policy, "--force", "--json"});
+      ASSERT_EQ(run.exit, 0) << run.err;
+      EXPECT_NE(run.err.find("2 NaN or Inf in 1 tensor (up.weight)"), std::string::npos) << run.err;
+      const kvant::io::Json json = json_of(run.out);
+      const auto tensors = json.find("tensors")->items();
+      EXPECT_EQ(number_at(tensors[0], "nonfinite"), 0);
+      EXPECT_EQ(number_at(tensors[1], "nonfinite"), 2);
+      EXPECT_NEAR(number_at(tensors[1], "sqnr_db"), number_at(tensors[0], "sqnr_db"), 1) << scheme << policy;
+    }
+}
+
+TEST_F(Quantize, IsUndoneInADtypeThatHoldsTheValuesUnlessKept) {
+  write_checkpoint(folder_ / "m", {{"up.weight", {{4, 32}, [](std::size_t i) { return i == 5 ? 1e6f : 1.0f; }}}});
+  ASSERT_EQ(run_kvant({"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", "int8-channel"}).exit, 0);
+  const auto json =
+      expect_error({"dequantize", folder_ / "q", "-o", folder_ / "f", "--dtype", "fp16"}, 7, "scale_overflow");
+  EXPECT_NE(text_at(json, "message").find("1 values exceed fp16; bf16 and fp32 hold them"), std::string::npos);
+  EXPECT_EQ(text_at(json, "tensor"), "up.weight");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "f"));
+  EXPECT_EQ(run_kvant({"dequantize", folder_ / "q", "-o", folder_ / "f", "--dtype", "bf16"}).exit, 0);
+  const Outcome kept = run_kvant(
+      {"dequantize", folder_ / "q", "-o", folder_ / "f", "--dtype", "fp16", "--nonfinite", "keep", "--force"});
+  EXPECT_EQ(kept.exit, 0);
+  EXPECT_NE(kept.err.find("1 values in 1 tensor (up.weight) became Inf"), std::string::npos) << kept.err;
 }
 
 TEST_F(Quantize, CopiesRowsOfNothingHoweverMany) {
@@ -334,7 +372,15 @@ TEST_F(Quantize, KeepsInfInACast) {
 
 TEST_F(Quantize, RefusesAScaleBeyondItsTypeUnlessKept) {
   write_checkpoint(folder_ / "m", {{"up.weight", {{4, 32}, [](std::size_t i) { return i == 5 ? 1e37f : 1.0f; }}}});
-  expect_error(line("m", "q"), 7, "scale_overflow");
+  const auto message = [&](const std::string& scheme) {
+    return text_at(
+        expect_error({"quantize", folder_ / "m", "-o", folder_ / "q", "--scheme", scheme}, 7, "scale_overflow"),
+        "message");
+  };
+  EXPECT_NE(message("int8-channel").find("int8-channel-scale:fp32 holds them"), std::string::npos);
+  // Wider scales are no answer where the values themselves, or scales of two levels, are too large.
+  for (const char* scheme : {"fp16", "is4"})
+    EXPECT_EQ(message(scheme).find("-scale:fp32"), std::string::npos) << scheme;
   EXPECT_EQ(folder_.names(), std::vector<std::string>{"m"});
   EXPECT_EQ(run_kvant(line("m", "q", {"--nonfinite", "keep"})).exit, 0);
   EXPECT_EQ(run_kvant({"quantize", folder_ / "m", "-o", folder_ / "wide", "--scheme", "int8-channel-scale:fp32"}).exit,

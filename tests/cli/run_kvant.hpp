@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <initializer_list>
@@ -32,6 +34,7 @@ struct Outcome {
   int exit = 0;
   std::string out;
   std::string err;
+  std::uint64_t peak_bytes = 0;  ///< of memory
 };
 
 struct Setting {
@@ -76,13 +79,14 @@ class Child {
   Outcome wait() {
     int status = 0;
     const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
-    while (::waitpid(pid_, &status, WNOHANG) == 0) {
+    rusage usage{};
+    while (::wait4(pid_, &status, WNOHANG, &usage) == 0) {
       if (std::chrono::steady_clock::now() > end) ::kill(pid_, SIGKILL);
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     pid_ = -1;
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_bytes(scratch_ / "out"),
-            read_bytes(scratch_ / "err")};
+            read_bytes(scratch_ / "err"), static_cast<std::uint64_t>(usage.ru_maxrss) * 1024};
   }
 
  private:

@@ -129,7 +129,8 @@ TEST_F(Streams, QuantizeHasTheKeysOfItsSchema) {
   EXPECT_GT(number_at(json, "peak_rss_bytes"), 1e6);
   const auto tensors = json.find("tensors")->items();
   ASSERT_EQ(tensors.size(), 3u);
-  EXPECT_EQ(keys_of(tensors[0]), (Keys{"name", "action", "scheme", "method", "rule", "sqnr_db", "relative_error"}));
+  EXPECT_EQ(keys_of(tensors[0]),
+            (Keys{"name", "action", "scheme", "method", "rule", "sqnr_db", "relative_error", "nonfinite"}));
   EXPECT_EQ(text_at(tensors[0], "action"), "quantize");
   EXPECT_EQ(text_at(tensors[0], "scheme"), "int8-channel");
   EXPECT_EQ(text_at(tensors[0], "method"), "rtn");

@@ -72,6 +72,18 @@ inline std::string safetensors_bytes(std::string_view header, std::string_view d
   return little_endian_u64(header.size()) + std::string(header) + std::string(data);
 }
 
+/// A .npy file of token ids.
+inline std::string npy_bytes(const std::vector<std::int32_t>& ids) {
+  std::string header = "{'descr': '<i4', 'fortran_order': False, 'shape': (" + std::to_string(ids.size()) + ",), }";
+  header.resize(117, ' ');
+  header += '\n';
+  std::string bytes("\x93NUMPY\x01\x00\x76\x00", 10);
+  bytes += header;
+  for (const std::int32_t id : ids)
+    for (int i = 0; i < 4; ++i) bytes += static_cast<char>((static_cast<std::uint32_t>(id) >> (8 * i)) & 0xff);
+  return bytes;
+}
+
 /// The code of an error; a message that shows up in the test's output where there is none.
 template <class T>
 std::string code_of(const Result<T>& r) {

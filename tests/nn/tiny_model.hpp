@@ -39,7 +39,8 @@ struct TinyModel {
   DType dtype = DType::f32;
 
   TinyModel() { build(); }
-  TinyModel(bool is_tied, bool has_biases, std::size_t kv) : kv_heads(kv), tied(is_tied), biases(has_biases) {
+  TinyModel(bool is_tied, bool has_biases, std::size_t kv, std::size_t words = 37)
+      : kv_heads(kv), vocabulary(words), tied(is_tied), biases(has_biases) {
     build();
   }
 

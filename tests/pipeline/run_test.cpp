@@ -243,7 +243,7 @@ TEST(QuantizeCheckpoint, RefusesScalesBeyondTheirStorage) {
   keep.nonfinite = NonFinite::keep;
   const auto kept = quantize_checkpoint(keep, {}, progress);
   ASSERT_TRUE(kept);
-  EXPECT_EQ(kept->tensors[0].clamped_scales, 1u);
+  EXPECT_EQ(kept->tensors[0].clamped, 1u);
   EXPECT_TRUE(quantize_checkpoint(job_of(folder, "int8-channel-scale:fp32"), {}, progress));
 }
 

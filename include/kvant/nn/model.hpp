@@ -53,6 +53,16 @@ class Model {
   [[nodiscard]] Status forward(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> logits,
                                const Context& context) const;
 
+  /// The first half of forward(): appends `ids` to the cache and computes their `states` [ids, hidden] behind the last
+  /// norm. For many ids these take far less room than logits, which logits_of() makes of as many rows at a time as
+  /// there is room for. Errors: as forward().
+  [[nodiscard]] Status hidden_states(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> states,
+                                     const Context& context) const;
+  /// The second half: logits [rows, vocabulary] of states [rows, hidden], the same for a row whatever rows are beside
+  /// it. Errors: bad_shape, out_of_memory.
+  [[nodiscard]] Status logits_of(MatrixView<const float> states, MatrixView<float> logits,
+                                 const Context& context) const;
+
   /// Every matrix, the embedding and the head among them, in the order of computation. A tied head appears once.
   [[nodiscard]] const std::vector<LayerInfo>& layers() const noexcept { return layers_; }
   /// Bytes of all weights as they are stored: codes, scales and zero points, norms and biases, without padding.
@@ -67,8 +77,12 @@ class Model {
   struct Workspace;
 
   Model() = default;
-  [[nodiscard]] Status check_call(std::span<const std::int32_t> ids, const KvCache& cache,
-                                  MatrixView<float> logits) const;
+  [[nodiscard]] Status check_call(std::span<const std::int32_t> ids, const KvCache& cache) const;
+  [[nodiscard]] const Linear& head() const noexcept { return head_ ? *head_ : embedding_; }
+  /// Runs `ids` through the blocks, some at a time; `take(first, work)` has each time what comes out.
+  template <class Take>
+  [[nodiscard]] Status run_chunks(std::span<const std::int32_t> ids, KvCache& cache, const Context& context,
+                                  const Take& take) const;
   [[nodiscard]] Status run_blocks(std::span<const std::int32_t> ids, std::size_t position, KvCache& cache,
                                   Workspace& work, const Context& context) const;
   [[nodiscard]] Status run_attention(std::size_t layer, std::size_t position, KvCache& cache, Workspace& work,

@@ -59,7 +59,7 @@ struct PredictionComparison {
 
 /// Both models on the same windows: as evaluate() cuts them, of `window` ids, or where that is 0 of 2048 or as many as
 /// both models have positions for. Errors: unsupported (vocabularies of different sizes), usage (fewer than two ids, a
-/// window beyond the models'), interrupted, those of Model::forward.
+/// window beyond the models'), nonfinite (a prediction, with the window), interrupted, those of Model::forward.
 [[nodiscard]] Result<PredictionComparison> compare_predictions(const nn::Model& a, const nn::Model& b,
                                                                const Dataset& data, std::size_t window,
                                                                const Context& context, Progress& progress);

@@ -12,10 +12,11 @@
 
 namespace kvant::pipeline {
 
-/// A stream of token ids. `bytes` is the length of the text it was made from; absent for ids.
+/// A stream of token ids.
 struct Dataset {
   std::vector<std::int32_t> ids;
-  std::optional<std::uint64_t> bytes;
+  std::optional<std::uint64_t> bytes;  ///< of the text that it was made from; absent for ids
+  std::size_t added = 0;               ///< ids that the tokenizer put around the text, as BOS
 };
 
 /// Reads `path`: token ids where it is a .npy file by content, else UTF-8 text, encoded as one stream with the

@@ -25,13 +25,14 @@ struct Evaluation {
   double nll = 0;                       ///< mean negative log-likelihood in nats per scored token
   double nll_stderr = 0;                ///< standard deviation of window means / sqrt(windows); 0 for one window
   double perplexity = 0;                ///< exp(nll)
-  std::optional<double> bits_per_byte;  ///< of text only
+  std::optional<double> bits_per_byte;  ///< of text only: nats per token, times tokens that stand for text, in bits
   double prompt_tokens_per_s = 0;
   double generate_tokens_per_s = 0;
 };
 
 /// Non-overlapping windows from the start of the stream, positions from 0, the last window short, every id after a
-/// window's first scored. Errors: usage (fewer than two ids, a context beyond the model's).
+/// window's first scored. Memory holds the logits of a block of positions. Errors: usage (fewer than two ids, a context
+/// beyond the model's), nonfinite (with the window).
 [[nodiscard]] Result<Evaluation> evaluate(const nn::Model& model, const Dataset& data, const EvaluateOptions& options,
                                           const Context& context, Progress& progress);
 

@@ -34,8 +34,9 @@ struct TensorReport {
   TensorPlan plan;
   std::vector<std::uint64_t> shape;
   std::uint64_t stored_bits = 0;  ///< of a quantized tensor
-  Distortion distortion;          ///< of a quantized or cast tensor, as the file stores it
-  std::size_t clamped_scales = 0;
+  Distortion distortion;          ///< of a quantized or cast tensor, as the file stores it, over what is finite
+  std::uint64_t nonfinite = 0;    ///< NaN and Inf of a quantized or cast tensor, which became 0 or were kept
+  std::uint64_t clamped = 0;      ///< scales that were clamped to their type; casts: values that became Inf
 };
 
 struct QuantizeReport {
@@ -57,16 +58,19 @@ struct QuantizeReport {
 struct DequantizeJob {
   std::filesystem::path input;
   std::filesystem::path output;
-  FormatId dtype;  ///< fp32, bf16 or fp16; quantized tensors become that, all others are copied
+  FormatId dtype;                          ///< fp32, bf16 or fp16; quantized tensors become that, all others are copied
+  NonFinite nonfinite = NonFinite::error;  ///< `keep` accepts values beyond `dtype`, too, as Inf
   io::OutputMode mode = io::OutputMode::refuse;
 };
 
 struct DequantizeReport {
   std::uint64_t bytes_out = 0;
   std::vector<std::string> tensors;  ///< those that were dequantized
+  std::vector<std::string> warnings;
 };
 
-/// Writes the values that a quantized checkpoint stands for. `unsupported` where nothing in it is quantized.
+/// Writes the values that a quantized checkpoint stands for. `unsupported` where nothing in it is quantized;
+/// `nonfinite` and `scale_overflow` by policy, as quantize_checkpoint().
 [[nodiscard]] Result<DequantizeReport> dequantize_checkpoint(const DequantizeJob& job, const Context& context,
                                                              Progress& progress);
 

@@ -8,11 +8,11 @@
 #include <span>
 
 #include "kvant/core/contract.hpp"
+#include "kvant/numeric/rounding.hpp"
 
 namespace kvant {
 
-/// Error of a reconstruction y of x over n elements; sums in double. NaN or Inf among them makes all but max_abs_error,
-/// which passes over NaN, NaN or Inf.
+/// Error of a reconstruction y of x over the n elements that are finite in both; sums in double.
 struct Distortion {
   double mse = 0;             ///< sum (x-y)^2 / n
   double sqnr_db = 0;         ///< 10 log10(sum x^2 / sum (x-y)^2); +Inf where there is no error, -Inf where x is 0
@@ -27,6 +27,8 @@ class DistortionMeter {
   void add(std::span<const float> original, std::span<const float> reconstructed) {
     expects(original.size() == reconstructed.size(), "as many reconstructed elements as original ones");
     for (std::size_t i = 0; i < original.size(); ++i) {
+      if (!is_finite(original[i]) || !is_finite(reconstructed[i])) continue;
+      ++count_;
       const double x = static_cast<double>(original[i]);
       const double y = static_cast<double>(reconstructed[i]);
       const double e = x - y;
@@ -36,7 +38,6 @@ class DistortionMeter {
       ee_ += e * e;
       if (std::fabs(e) > max_) max_ = std::fabs(e);
     }
-    count_ += original.size();
   }
 
   void add(const DistortionMeter& other) noexcept {

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,6 +33,13 @@ enum class NonFinite : std::uint8_t {
   zero,   ///< treat as 0
   keep,   ///< leave them out of the choice of scales; Inf takes the outermost code, NaN the format's NaN or else its 0
 };
+
+[[nodiscard]] constexpr std::optional<NonFinite> nonfinite_from_name(std::string_view name) noexcept {
+  if (name == "error") return NonFinite::error;
+  if (name == "zero") return NonFinite::zero;
+  if (name == "keep") return NonFinite::keep;
+  return std::nullopt;
+}
 
 /// Which published rule two-level scales follow where there are several.
 enum class ScaleConvention : std::uint8_t {

@@ -40,6 +40,7 @@ soak_needs=(
   "${test_needs[@]}"
   'clang-tidy run-clang-tidy'
   'libclang-rt-dev clang++'
+  'python3-venv python3'
 )
 
 bench_needs=(

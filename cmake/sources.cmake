@@ -35,6 +35,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/utf8.cpp
        src/io/weights.cpp
        src/nn/architectures.cpp
+       src/nn/heads.cpp
        src/nn/kv_cache.cpp
        src/nn/model.cpp
        src/nn/ops.cpp

@@ -111,6 +111,7 @@ class Inspect final : public Command {
       row.set("name", t.name).set("dtype", dtype_info(t.dtype).name).set("shape", std::move(shape));
       row.set("bytes", t.stored_bytes);
       if (t.scheme) row.set("scheme", to_text(*t.scheme));
+      if (t.transposed) row.set("transposed", true);
       tensors.push_back(std::move(row));
     }
     io::Json json = document("inspect");
@@ -129,7 +130,8 @@ class Inspect final : public Command {
     Table table("lllrl", {"tensor", "dtype", "shape", "bytes", "scheme"});
     for (const io::WeightInfo& t : contents.tensors)
       table.row({io::printable(t.name), std::string(dtype_info(t.dtype).name), human_shape(t.shape),
-                 std::to_string(t.stored_bytes), t.scheme ? to_text(*t.scheme) : ""});
+                 std::to_string(t.stored_bytes),
+                 t.scheme ? to_text(*t.scheme) + (t.transposed ? " transposed" : "") : ""});
     const std::string size = human_bytes(static_cast<double>(contents.bytes));
     if (!contents.is_read)
       return fmt::format("{}\nsafetensors, {} tensors, {}; quantized, convention: {} (not read)\n", table.text(),

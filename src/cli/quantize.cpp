@@ -33,7 +33,9 @@ std::uint64_t elements(const TensorReport& t) {
   return n;
 }
 
-std::string scheme_text(const TensorReport& t) { return t.plan.action == Action::copy ? "" : to_text(t.plan.scheme); }
+bool is_changed(const TensorReport& t) { return t.plan.action == Action::quantize || t.plan.action == Action::cast; }
+
+std::string scheme_text(const TensorReport& t) { return is_changed(t) ? to_text(t.plan.scheme) : ""; }
 
 std::string decibels(double db) { return std::isinf(db) ? "exact" : fmt::format("{:.2f}", db); }
 
@@ -55,6 +57,13 @@ class Quantize final : public Command {
                      job_.plan.rules.push_back(pipeline::skip_rule(text));
                      return {};
                    });
+    options.custom({"--transposed", "PATTERN", "weights that are stored [in, out], as GPT-2's"}, Need::optional, "",
+                   true, [this](std::string_view, const std::string& text) -> Status {
+                     job_.plan.transposed.push_back(text);
+                     return {};
+                   });
+    options.choice({"--join", "error|warn", "different schemes in matrices that engines join, as q, k and v"}, join_,
+                   {"error", "warn"});
     options.whole({"--effort", "0..3", "0: plain scales; from 1 on: scales searched for the least error"}, effort_, 0,
                   3);
     options.choice({"--mx-scale", "floor|up|nearest|ct", "plain scales of MX formats, without a search (--effort 0)"},
@@ -69,6 +78,7 @@ class Quantize final : public Command {
   Status run(Console& console) override {
     job_.effort = static_cast<int>(effort_);
     job_.nonfinite = *nonfinite_from_name(nonfinite_);
+    job_.join = join_ == "error" ? pipeline::Join::error : pipeline::Join::warn;
     job_.method = *AnyQuantizer::find(method_);
     job_.method.visit([&](std::string_view option, auto& value, std::string_view) {
       if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, PowerRule>)
@@ -110,15 +120,16 @@ class Quantize final : public Command {
   }
 
   /// A dry run and a copied tensor have no errors to report.
-  [[nodiscard]] bool measured(const TensorReport& t) const { return !job_.dry_run && t.plan.action != Action::copy; }
+  [[nodiscard]] bool measured(const TensorReport& t) const { return !job_.dry_run && is_changed(t); }
 
   [[nodiscard]] io::Json tensor_json(const TensorReport& t) const {
     const auto known = [](bool is_known, io::Json value) { return is_known ? std::move(value) : io::Json(); };
     io::Json row = io::Json::object();
     row.set("name", t.plan.name).set("action", pipeline::action_name(t.plan.action));
-    row.set("scheme", known(t.plan.action != Action::copy, scheme_text(t)));
+    row.set("scheme", known(is_changed(t), scheme_text(t)));
     row.set("method", known(t.plan.action == Action::quantize, job_.method.name()));
     row.set("rule", known(!t.plan.rule.empty(), t.plan.rule));
+    row.set("kept", known(!t.plan.kept.empty(), t.plan.kept));
     row.set("sqnr_db", known(measured(t), t.distortion.sqnr_db));
     row.set("relative_error", known(measured(t), t.distortion.relative_error));
     row.set("nonfinite", known(measured(t), t.nonfinite));
@@ -140,7 +151,8 @@ class Quantize final : public Command {
     for (const TensorReport& t : report.tensors) {
       const bool show = measured(t);
       table.row({io::printable(t.plan.name), human_shape(t.shape), std::string(pipeline::action_name(t.plan.action)),
-                 scheme_text(t), io::printable(t.plan.rule), show ? decibels(t.distortion.sqnr_db) : "",
+                 scheme_text(t), t.plan.kept.empty() ? io::printable(t.plan.rule) : "kept: " + std::string(t.plan.kept),
+                 show ? decibels(t.distortion.sqnr_db) : "",
                  show ? fmt::format("{:.3e}", t.distortion.relative_error) : ""});
     }
     return table.text();
@@ -165,7 +177,7 @@ class Quantize final : public Command {
     }
     Table table("llrrrl", {"action", "scheme", "tensors", "parameters", "least SQNR dB", "in"});
     for (const auto& [key, sum] : sums) {
-      const bool show = key.first != Action::copy && !job_.dry_run;
+      const bool show = !key.second.empty() && !job_.dry_run;
       table.row({std::string(pipeline::action_name(key.first)), key.second, std::to_string(sum.tensors),
                  std::to_string(sum.parameters), show ? decibels(sum.worst_db) : "", sum.worst});
     }
@@ -184,6 +196,7 @@ class Quantize final : public Command {
   std::uint64_t effort_ = 1;
   std::string power_rule_ = "floor";
   std::string nonfinite_ = "error";
+  std::string join_ = "warn";
   bool per_tensor_ = false;
   bool force_ = false;
 };
@@ -195,7 +208,8 @@ constinit const Verb kQuantize{
     "MODEL -o OUT --scheme S",
     "Writes a checkpoint with smaller weights, streaming, whole or not at all.",
     {"kvant quantize models/tiny -o tiny-int4 --scheme int4-g128",
-     "kvant quantize model -o small --scheme int4-g32 --rule '.*\\.v_proj\\.weight=int8-channel' --skip 'lm_head.*'"},
+     "kvant quantize model -o small --scheme int4-g32 --rule '.*\\.down_proj\\.weight=int8-channel' --skip "
+     "'.*\\.0\\..*'"},
     [] { return std::unique_ptr<Command>(std::make_unique<Quantize>()); },
 };
 

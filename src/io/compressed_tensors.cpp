@@ -82,12 +82,6 @@ std::optional<bool> is_before_dense_packing(std::string_view version) {
   return std::pair(numbers[0], numbers[1]) < std::pair(0u, 18u);
 }
 
-/// Whether a module is an embedding and no linear layer, which the file does not tell.
-bool is_embedding(std::string_view module) {
-  const std::string_view last = module.substr(module.rfind('.') + 1);
-  return last.find("embed") != std::string_view::npos || last == "wte" || last == "wpe" || last == "shared";
-}
-
 // ---- the configuration ---------------------------------------------------------------------------------------------
 
 /// Reads the configuration; what it does not understand is `unsupported` by name, and what cannot be is `bad_config`.

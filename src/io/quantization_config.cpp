@@ -4,6 +4,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -16,6 +17,8 @@ namespace kvant::io {
 namespace {
 
 constexpr std::uint64_t kKvantVersion = 1;
+/// Of configurations with "transposed", which version 1 would pass over.
+constexpr std::uint64_t kTransposedVersion = 2;
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
@@ -153,15 +156,33 @@ Result<StoredWeight> find_own_weight(const Checkpoint& checkpoint, const std::st
   return w;
 }
 
+/// The weights that "transposed" names, all of them among `tensors`.
+Result<std::set<std::string>> read_transposed(const Json& config, const Json& tensors, const Where& where) {
+  std::set<std::string> names;
+  const Json* list = config.find("transposed");
+  if (list == nullptr) return names;
+  if (!list->is_array()) return bad_config("has something else than a list under \"transposed\"", where);
+  for (const Json& item : list->items()) {
+    const std::string* name = item.as_string();
+    if (name == nullptr || tensors.find(*name) == nullptr)
+      return bad_config("names as transposed what is none of its tensors: " + printable(to_text(item), 200), where);
+    names.insert(*name);
+  }
+  return names;
+}
+
 Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& config, const Where& where) {
   const Json* version = config.find("version");
-  if (version == nullptr || version->as_uint64() != kKvantVersion)
-    return fail(
-        ErrorCode::unsupported,
-        "quantization_config has a version that this kvant does not read, expected " + std::to_string(kKvantVersion),
-        where);
+  const auto number = version != nullptr ? version->as_uint64() : std::nullopt;
+  if (number != kKvantVersion && number != kTransposedVersion)
+    return fail(ErrorCode::unsupported,
+                "quantization_config has a version that this kvant does not read, expected " +
+                    std::to_string(kKvantVersion) + " or " + std::to_string(kTransposedVersion),
+                where);
   const Json* tensors = config.find("tensors");
   if (tensors == nullptr || !tensors->is_object()) return bad_config("lacks the object \"tensors\"", where);
+  const auto transposed = read_transposed(config, *tensors, where);
+  if (!transposed) return propagate(transposed);
   StoredWeights result;
   for (const auto& [name, value] : tensors->members()) {
     const std::string* text = value.as_string();
@@ -171,6 +192,7 @@ Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& confi
       return bad_config("has '" + *text + "' for " + name + ", which is no scheme", where);
     auto weight = find_own_weight(checkpoint, name, *scheme);
     if (!weight) return propagate(weight);
+    weight->transposed = transposed->contains(name);
     result.weights.push_back(std::move(*weight));
   }
   return result;
@@ -188,6 +210,11 @@ Status check_shared(const Checkpoint& checkpoint, const StoredWeights& stored) {
 }
 
 }  // namespace
+
+bool is_embedding(std::string_view module) noexcept {
+  const std::string_view last = module.substr(module.rfind('.') + 1);
+  return last.find("embed") != std::string_view::npos || last == "wte" || last == "wpe" || last == "shared";
+}
 
 std::string_view text_of(const Json& object, std::string_view key) {
   const Json* value = object.find(key);
@@ -250,11 +277,16 @@ Json quantization_config(std::span<const QuantizedWeight> weights, std::span<con
                          Convention convention) {
   if (convention == Convention::compressed_tensors) return ct_config(weights, ignored);
   Json tensors = Json::object();
-  for (const QuantizedWeight& w : weights) tensors.set(w.name, to_text(w.scheme));
+  Json transposed = Json::array();
+  for (const QuantizedWeight& w : weights) {
+    tensors.set(w.name, to_text(w.scheme));
+    if (w.transposed) transposed.push_back(w.name);
+  }
   Json config = Json::object();
   config.set("quant_method", "kvant");
-  config.set("version", kKvantVersion);
+  config.set("version", transposed.items().empty() ? kKvantVersion : kTransposedVersion);
   config.set("tensors", std::move(tensors));
+  if (!transposed.items().empty()) config.set("transposed", std::move(transposed));
   return config;
 }
 

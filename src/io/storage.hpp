@@ -41,6 +41,9 @@ namespace kvant::io {
   return std::string(tensor.ends_with(kWeight) ? tensor.substr(0, tensor.size() - kWeight.size()) : tensor);
 }
 
+/// Whether a module is an embedding and no linear layer, which the file does not tell.
+[[nodiscard]] bool is_embedding(std::string_view module) noexcept;
+
 /// The text under a key; empty where there is none.
 [[nodiscard]] std::string_view text_of(const Json& object, std::string_view key);
 

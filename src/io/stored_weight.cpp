@@ -154,6 +154,8 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   using Kind = Granularity::Kind;
   const Kind kind = s.granularity.kind();
   if (!w.name.ends_with(".weight")) return "the tensor's name does not end in .weight";
+  if (is_embedding(module_of(w.name))) return "it is an embedding, which engines read as floats only";
+  if (w.transposed) return "it is stored [in, out]";
   if (w.rows == 0 || w.cols == 0) return "it has no elements";
   if (s.symmetry == Symmetry::full) return "its scales are signed (-full)";
   const std::size_t group = s.granularity.cols_parameter();

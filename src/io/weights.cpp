@@ -22,7 +22,8 @@ Result<Weights> Weights::open(const std::filesystem::path& path, Access access) 
     if (*stored) {
       result.stored_ = std::move(**stored);
       for (const StoredWeight& w : result.stored_.weights) {
-        WeightInfo info{w.name, {w.rows, w.cols}, w.codes.dtype, w.scheme, 0};
+        WeightInfo info{w.name, {w.rows, w.cols}, w.codes.dtype, w.scheme, 0, w.transposed};
+        if (w.transposed) std::swap(info.shape[0], info.shape[1]);
         for (const std::string& name : w.tensors) {
           if (name != w.name + "_shape") info.stored_bytes += result.checkpoint_.find(name)->bytes;
           roles.insert(name);
@@ -35,7 +36,7 @@ Result<Weights> Weights::open(const std::filesystem::path& path, Access access) 
     }
     for (const CheckpointTensor& tensor : result.checkpoint_.tensors())
       if (!roles.contains(tensor.name))
-        result.list_.push_back({tensor.name, tensor.shape, tensor.dtype, std::nullopt, tensor.bytes});
+        result.list_.push_back({tensor.name, tensor.shape, tensor.dtype, std::nullopt, tensor.bytes, false});
     std::sort(result.list_.begin(), result.list_.end(),
               [](const WeightInfo& a, const WeightInfo& b) { return a.name < b.name; });
     return result;
@@ -65,7 +66,10 @@ Result<Matrix<float>> Weights::read_float(const WeightInfo& weight) const {
   if (!weight.scheme) return checkpoint_.read_matrix(*checkpoint_.find(weight.name));
   const auto q = read_quantized(weight);
   if (!q) return propagate(q);
-  return guarded([&]() -> Result<Matrix<float>> { return dequantize(*q); });
+  return guarded([&]() -> Result<Matrix<float>> {
+    const Matrix<float> values = dequantize(*q);
+    return weight.transposed ? transpose(values.view()) : values;
+  });
 }
 
 }  // namespace kvant::io

@@ -185,19 +185,20 @@ const Architecture* find_architecture(const Json& config) noexcept {
   return nullptr;
 }
 
-std::string joined_with(const Architecture& architecture, std::string_view tensor) {
+std::string joined_with(std::string_view tensor) {
   constexpr std::string_view kWeight = ".weight";
-  const TensorNames& names = architecture.names;
   struct Member {
     std::string_view name, set;
   };
-  const std::array members{Member{names.q, "q k v"}, Member{names.k, "q k v"}, Member{names.v, "q k v"},
-                           Member{names.gate, "gate up"}, Member{names.up, "gate up"}};
+  constexpr std::array kMembers{Member{"q_proj", "q k v"},      Member{"k_proj", "q k v"},    Member{"v_proj", "q k v"},
+                                Member{"query", "q k v"},       Member{"key", "q k v"},       Member{"value", "q k v"},
+                                Member{"gate_proj", "gate up"}, Member{"up_proj", "gate up"}, Member{"w1", "w1 w3"},
+                                Member{"w3", "w1 w3"}};
   if (!tensor.ends_with(kWeight)) return "";
   tensor.remove_suffix(kWeight.size());
-  for (const Member& m : members)
-    if (tensor.ends_with(m.name) && tensor.substr(0, tensor.size() - m.name.size()).ends_with('.'))
-      return std::string(tensor.substr(0, tensor.size() - m.name.size())) + std::string(m.set);
+  const std::size_t dot = tensor.rfind('.') + 1;
+  for (const Member& m : kMembers)
+    if (tensor.substr(dot) == m.name) return std::string(tensor.substr(0, dot)) + std::string(m.set);
   return "";
 }
 

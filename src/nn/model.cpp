@@ -9,6 +9,7 @@
 
 #include "io/guard.hpp"
 #include "kvant/core/checked.hpp"
+#include "kvant/nn/heads.hpp"
 
 namespace kvant::nn {
 namespace {
@@ -97,9 +98,10 @@ class ModelLoader {
       if (Status s = plan_block(std::string(names.layer) + std::to_string(i) + ".", model_.blocks_.emplace_back()); !s)
         return s;
     if (Status s = vector(names.final_norm, c.hidden, model_.final_norm_); !s) return s;
-    const std::string head = std::string(names.head) + ".weight";
-    if (c.tied) known_.insert(head);
-    if (c.tied || weights_.find(head) == nullptr) return {};
+    const auto copy = find_tied_head(weights_);
+    if (!copy) return propagate(copy);
+    if (*copy) known_.insert(**copy);
+    if (c.tied) return {};
     return matrix(names.head, c.vocabulary, c.hidden, false, model_.head_.emplace());
   }
 
@@ -160,6 +162,9 @@ class ModelLoader {
       return fail(ErrorCode::bad_shape,
                   "found " + shape_text(weight->shape) + ", expected " + shape_text({shape.begin(), shape.size()}) +
                       " by config.json",
+                  where(name));
+    if (weight->transposed)
+      return fail(ErrorCode::unsupported, "is quantized along its rows, which the forward pass does not multiply by",
                   where(name));
     known_.insert(name);
     model_.stored_bits_ += stored_bits_of(*weight);

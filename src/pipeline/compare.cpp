@@ -30,6 +30,12 @@ class Rows {
     Rows rows(weights.checkpoint());
     rows.tensor_ = weights.checkpoint().find(info.name);
     if (!is_quantized(info)) return rows;
+    if (info.transposed) {
+      auto values = weights.read_float(info);
+      if (!values) return propagate(values);
+      rows.values_ = std::move(*values);
+      return rows;
+    }
     auto codes = weights.read_quantized(info);
     if (!codes) return propagate(codes);
     rows.codes_ = std::move(*codes);
@@ -37,6 +43,11 @@ class Rows {
   }
 
   [[nodiscard]] Result<Matrix<float>> read(std::size_t first, std::size_t count, const Context& context) const {
+    if (values_) {
+      Matrix<float> out(count, values_->cols());
+      for (std::size_t r = 0; r < count; ++r) std::ranges::copy(values_->row(first + r), out.row(r).begin());
+      return out;
+    }
     if (!codes_) return checkpoint_->read_rows(*tensor_, first, count);
     return dequantize_rows(*codes_, first, count, context);
   }
@@ -46,6 +57,7 @@ class Rows {
   const io::Checkpoint* checkpoint_;
   const io::CheckpointTensor* tensor_ = nullptr;
   std::optional<QMatrix> codes_;
+  std::optional<Matrix<float>> values_;  ///< of a weight whose rows are no rows of its codes
 };
 
 /// Takes out the pairs that have no difference in numbers, the same ones among them; gives the number of the others.

@@ -3,15 +3,58 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "io/name_pattern.hpp"
+#include "kvant/io/utf8.hpp"
+#include "kvant/nn/architectures.hpp"
+#include "kvant/nn/heads.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
-constexpr std::array<std::string_view, 13> kSkipped{"embed",        "wte",    "wpe",       "lm_head", "norm",
-                                                    "ln_",          "router", "mlp.gate.", "vision",  "visual",
-                                                    "mm_projector", "pooler", "classifier"};
+constexpr std::string_view kWeight = ".weight";
+
+constexpr std::array kKept{
+    KeptFloat{"embed", "embedding"},  // a table: rows are looked up, and engines read it as floats
+    KeptFloat{".wte.", "embedding"},
+    KeptFloat{".wpe.", "embedding"},
+    KeptFloat{".shared.weight", "embedding"},
+    KeptFloat{"lm_head", "head"},  // few engines load codes of it, and every token's error passes through it
+    KeptFloat{".output.weight", "head", true},
+    KeptFloat{".head.weight", "head", true},
+    KeptFloat{".score.", "head"},
+    KeptFloat{".v_head.", "head"},
+    KeptFloat{"classifier", "head"},
+    KeptFloat{"pooler", "head"},
+    KeptFloat{"norm", "norm"},
+    KeptFloat{"ln_", "norm"},
+    KeptFloat{"router", "router"},  // small, and a wrong choice of experts is worse than a wrong number
+    KeptFloat{".mlp.gate.", "router"},
+    KeptFloat{".block_sparse_moe.gate.", "router"},
+    KeptFloat{".feed_forward.gate.", "router"},
+    KeptFloat{".mixer.gate.", "router"},
+    KeptFloat{".moe.gate.", "router"},
+    KeptFloat{".shared_expert_gate.", "router"},
+    KeptFloat{"vision", "vision"},  // engines run towers in float
+    KeptFloat{"visual", "vision"},
+    KeptFloat{"patch_embed", "vision"},
+    KeptFloat{"audio_tower", "audio"},
+    KeptFloat{"mm_projector", "projector"},
+    KeptFloat{"multi_modal_projector", "projector"},
+    KeptFloat{"modality_projection", "projector"},
+    KeptFloat{"img_projection", "projector"},
+    KeptFloat{"connector", "projector"},
+    KeptFloat{"aligner", "projector"},
+    KeptFloat{"resampler", "projector"},
+    KeptFloat{".mlp1.", "projector"},
+    KeptFloat{"relative_attention_bias", "position bias"},
+    KeptFloat{".mtp", "mtp"},  // predicts further tokens; engines load it as floats or not at all
+};
 
 bool is_plain_float(DType dtype) noexcept {
   return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f64;
@@ -22,16 +65,40 @@ bool applies(const io::WeightInfo& weight, const Scheme& scheme) noexcept {
   return is_plain_float(weight.dtype) && (scheme.is_cast() || (weight.shape.size() == 2 && weight.shape[1] != 0));
 }
 
-bool quantized_by_default(const io::WeightInfo& weight, const Scheme& scheme) noexcept {
-  if (!applies(weight, scheme)) return false;
-  if (scheme.is_cast()) return true;
-  if (!weight.name.ends_with(".weight")) return false;
-  return std::none_of(kSkipped.begin(), kSkipped.end(),
-                      [&](std::string_view part) { return weight.name.find(part) != std::string::npos; });
+/// `transformer.h.0` of `transformer.h.0.attn.c_proj.weight`; empty outside layers, whose names have no number.
+std::string_view layer_of(std::string_view name) {
+  std::size_t last = 0;
+  for (std::size_t at = 0; at < name.size();) {
+    const std::size_t end = std::min(name.find('.', at), name.size());
+    if (end != at && name.substr(at, end - at).find_first_not_of("0123456789") == std::string_view::npos) last = end;
+    at = end + 1;
+  }
+  return name.substr(0, last);
+}
+
+const KeptFloat* find_kept(const std::string& name) {
+  const std::string dotted = "." + name;
+  const auto* found = std::find_if(kKept.begin(), kKept.end(), [&](const KeptFloat& row) {
+    return dotted.find(row.part) != std::string::npos && !(row.outside_layers && !layer_of(name).empty());
+  });
+  return found != kKept.end() ? found : nullptr;
 }
 
 TensorPlan decide(const io::WeightInfo& weight, const Scheme& scheme, std::string rule) {
   return {weight.name, scheme.is_cast() ? Action::cast : Action::quantize, scheme, std::move(rule)};
+}
+
+/// What happens to a weight that no rule matches.
+TensorPlan by_default(const io::WeightInfo& weight, const Scheme& scheme) {
+  TensorPlan copy{weight.name, Action::copy, {}, ""};
+  if (!applies(weight, scheme)) return copy;
+  if (scheme.is_cast()) return decide(weight, scheme, "default");
+  if (!weight.name.ends_with(kWeight)) return copy;
+  if (const KeptFloat* kept = find_kept(weight.name)) {
+    copy.kept = kept->why;
+    return copy;
+  }
+  return decide(weight, scheme, "default");
 }
 
 /// How often a rule matched, and how often it was the first to.
@@ -42,7 +109,7 @@ struct Hits {
 
 }  // namespace
 
-std::span<const std::string_view> skipped_by_default() noexcept { return kSkipped; }
+std::span<const KeptFloat> kept_float_by_default() noexcept { return kKept; }
 
 std::string_view action_name(Action action) noexcept {
   switch (action) {
@@ -50,6 +117,8 @@ std::string_view action_name(Action action) noexcept {
       return "quantize";
     case Action::cast:
       return "cast";
+    case Action::drop:
+      return "drop";
     case Action::copy:
       break;
   }
@@ -93,16 +162,143 @@ Status check_storable(const PlanOptions& options) {
   return {};
 }
 
+// ---- weights that are stored [in, out] ----------------------------------------------------------------------------
+
+enum class Orientation : std::uint8_t { unknown, out_in, in_out };
+
+/// What the length of a weight's bias tells; nothing of a square.
+Orientation by_bias(const io::Weights& weights, const io::WeightInfo& weight) {
+  if (weight.shape.size() != 2 || !weight.name.ends_with(kWeight)) return Orientation::unknown;
+  const std::string stem = weight.name.substr(0, weight.name.size() - kWeight.size());
+  const io::WeightInfo* bias = weights.find(stem + ".bias");
+  if (bias == nullptr || bias->shape.size() != 1 || weight.shape[0] == weight.shape[1]) return Orientation::unknown;
+  if (bias->shape[0] == weight.shape[0]) return Orientation::out_in;
+  return bias->shape[0] == weight.shape[1] ? Orientation::in_out : Orientation::unknown;
+}
+
+/// GPT-2's layers multiply x * W + b, so their weights are stored [in, out]. Squares lie as the
+/// other weights of their layer.
+class Orientations {
+ public:
+  explicit Orientations(const io::Weights& weights) : weights_(weights) {
+    for (const io::WeightInfo& w : weights.list())
+      if (by_bias(weights, w) == Orientation::in_out) layers_.emplace(layer_of(w.name));
+  }
+
+  [[nodiscard]] Orientation of(const io::WeightInfo& weight) const {
+    const Orientation told = by_bias(weights_, weight);
+    if (told != Orientation::unknown || weight.shape.size() != 2 || weight.shape[0] != weight.shape[1]) return told;
+    return layers_.contains(layer_of(weight.name)) ? Orientation::in_out : Orientation::unknown;
+  }
+
+ private:
+  const io::Weights& weights_;
+  std::set<std::string, std::less<>> layers_;
+};
+
+Result<std::vector<io::NamePattern>> compile_all(const std::vector<std::string>& patterns) {
+  std::vector<io::NamePattern> compiled;
+  for (const std::string& text : patterns) {
+    auto pattern = io::NamePattern::compile(text);
+    if (!pattern) return propagate(pattern);
+    compiled.push_back(std::move(*pattern));
+  }
+  return compiled;
+}
+
+tl::unexpected<Error> matches_nothing(const std::string& what, const io::Weights& weights) {
+  return fail(ErrorCode::rule_matches_nothing,
+              what + " matches no tensor that it could apply to; patterns match whole names, see 'kvant inspect'",
+              {weights.checkpoint().path().string(), {}, {}});
+}
+
+/// Which of the weights that are to be quantized lie transposed: those that are named so, and no others.
+Status find_transposed(const io::Weights& weights, const PlanOptions& options, Plan& plan) {
+  const auto patterns = compile_all(options.transposed);
+  if (!patterns) return propagate(patterns);
+  std::vector<bool> used(patterns->size());
+  const Orientations orientations(weights);
+  for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
+    TensorPlan& tensor = plan.tensors[t];
+    if (tensor.action != Action::quantize) continue;
+    for (std::size_t i = 0; i < patterns->size(); ++i) {
+      const auto matched = (*patterns)[i].matches(tensor.name);
+      if (!matched) return propagate(matched);
+      if (!*matched) continue;
+      tensor.transposed = true;
+      used[i] = true;
+    }
+    const Orientation seen = orientations.of(weights.list()[t]);
+    const Where where{weights.checkpoint().path().string(), tensor.name, {}};
+    if (seen == Orientation::in_out && !tensor.transposed)
+      return fail(ErrorCode::unsupported,
+                  "is stored [in, out], as the biases of its layer show; --transposed PATTERN quantizes such weights "
+                  "along the right axis, --skip PATTERN leaves them as they are",
+                  where);
+    if (seen == Orientation::out_in && tensor.transposed)
+      return fail(ErrorCode::bad_recipe, "is named by --transposed, but stored [out, in], as its bias shows", where);
+  }
+  for (std::size_t i = 0; i < used.size(); ++i)
+    if (!used[i]) return matches_nothing("--transposed '" + options.transposed[i] + "'", weights);
+  return {};
+}
+
+/// A copy of the embedding is stored once, whatever a rule says of it.
+Status drop_tied_head(const io::Weights& weights, Plan& plan) {
+  const auto head = nn::find_tied_head(weights);
+  if (!head) return propagate(head);
+  for (TensorPlan& t : plan.tensors)
+    if (*head && t.name == **head) t = {t.name, Action::drop, {}, "tied to the embedding"};
+  return {};
+}
+
+// ---- what is said about a plan -------------------------------------------------------------------------------------
+
+std::string in_words(const TensorPlan& t) {
+  return t.name + " " + (t.action == Action::quantize ? to_text(t.scheme) : "float");
+}
+
+/// The first set of matrices that engines join and that a plan splits.
+std::string find_split(const Plan& plan) {
+  std::map<std::string, const TensorPlan*> sets;
+  for (const TensorPlan& t : plan.tensors) {
+    const std::string set = nn::joined_with(t.name);
+    if (set.empty()) continue;
+    const TensorPlan& first = *sets.emplace(set, &t).first->second;
+    if (in_words(first).substr(first.name.size()) != in_words(t).substr(t.name.size()))
+      return in_words(first) + ", " + in_words(t);
+  }
+  return "";
+}
+
+void warn_of_what_is_left(const io::Weights& weights, const PlanOptions& options, Plan& plan) {
+  if (options.scheme.is_cast()) return;
+  std::size_t count = 0;
+  std::uint64_t bytes = 0;
+  const io::WeightInfo* largest = nullptr;
+  for (const io::WeightInfo& w : weights.list()) {
+    if (!is_plain_float(w.dtype) || w.shape.size() <= 2) continue;
+    ++count;
+    bytes += w.stored_bytes;
+    if (largest == nullptr || w.stored_bytes > largest->stored_bytes) largest = &w;
+  }
+  if (count != 0)
+    plan.warnings.push_back(std::to_string(count) + (count == 1 ? " float tensor" : " float tensors") +
+                            " of more than two dimensions, " + std::to_string(bytes) +
+                            " bytes, left as they are (the largest: " + io::printable(largest->name, 200) + ")");
+  if (std::none_of(plan.tensors.begin(), plan.tensors.end(),
+                   [](const TensorPlan& t) { return t.action == Action::quantize; }))
+    plan.warnings.push_back("nothing was quantized: no 2-D float weight is left by the rules and the default list");
+}
+
 }  // namespace
 
 Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options) {
   if (const Status ok = check_storable(options); !ok) return propagate(ok);
-  std::vector<io::NamePattern> patterns;
-  for (const Rule& rule : options.rules) {
-    auto pattern = io::NamePattern::compile(rule.pattern);
-    if (!pattern) return propagate(pattern);
-    patterns.push_back(std::move(*pattern));
-  }
+  std::vector<std::string> texts;
+  for (const Rule& rule : options.rules) texts.push_back(rule.pattern);
+  const auto patterns = compile_all(texts);
+  if (!patterns) return propagate(patterns);
   Plan plan;
   std::vector<Hits> hits(options.rules.size());
   for (const io::WeightInfo& weight : weights.list()) {
@@ -110,12 +306,11 @@ Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options) {
       return fail(ErrorCode::unsupported,
                   "is quantized already (" + to_text(*weight.scheme) + "); run 'kvant dequantize' first",
                   {weights.checkpoint().path().string(), weight.name, {}});
-    TensorPlan tensor{weight.name, Action::copy, {}, ""};
-    if (quantized_by_default(weight, options.scheme)) tensor = decide(weight, options.scheme, "default");
+    TensorPlan tensor = by_default(weight, options.scheme);
     bool decided = false;
-    for (std::size_t i = 0; i < patterns.size(); ++i) {
+    for (std::size_t i = 0; i < patterns->size(); ++i) {
       const Rule& rule = options.rules[i];
-      const auto matched = patterns[i].matches(weight.name);
+      const auto matched = (*patterns)[i].matches(weight.name);
       if (!matched) return propagate(matched);
       if (!*matched || (rule.scheme && !applies(weight, *rule.scheme))) continue;
       ++hits[i].matched;
@@ -128,15 +323,14 @@ Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options) {
     plan.tensors.push_back(std::move(tensor));
   }
   for (std::size_t i = 0; i < hits.size(); ++i) {
-    if (hits[i].matched == 0)
-      return fail(ErrorCode::rule_matches_nothing,
-                  "rule '" + options.rules[i].text +
-                      "' matches no tensor that it could apply to; patterns match whole "
-                      "names, see 'kvant inspect'",
-                  {weights.checkpoint().path().string(), {}, {}});
+    if (hits[i].matched == 0) return matches_nothing("rule '" + options.rules[i].text + "'", weights);
     if (hits[i].decided == 0)
       plan.warnings.push_back("rule '" + options.rules[i].text + "' is shadowed by earlier rules");
   }
+  if (const Status ok = drop_tied_head(weights, plan); !ok) return propagate(ok);
+  if (const Status ok = find_transposed(weights, options, plan); !ok) return propagate(ok);
+  plan.split = find_split(plan);
+  warn_of_what_is_left(weights, options, plan);
   return plan;
 }
 

@@ -16,6 +16,7 @@
 #include "kvant/io/utf8.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/architectures.hpp"
+#include "kvant/nn/heads.hpp"
 #include "measure.hpp"
 #include "output.hpp"
 #include "output_config.hpp"
@@ -174,14 +175,13 @@ Result<float> largest_magnitude(Run& run, const io::CheckpointTensor& tensor) {
 /// Matrices that engines join share one scale.
 Status find_shared_amax(Run& run, const Plan& plan) {
   const io::Checkpoint& source = run.weights.checkpoint();
-  const nn::Architecture* architecture = source.config() ? nn::find_architecture(*source.config()) : nullptr;
   std::map<std::string, float> sets;
   std::map<std::string, std::string> set_of;
   for (const TensorPlan& t : plan.tensors) {
     if (t.action != Action::quantize || t.scheme.nesting != ScaleNesting::per_tensor) continue;
     const auto most = largest_magnitude(run, *source.find(t.name));
     if (!most) return tl::unexpected<Error>(located(most.error(), source, t.name));
-    const std::string joined = architecture != nullptr ? nn::joined_with(*architecture, t.name) : "";
+    const std::string joined = nn::joined_with(t.name);
     const std::string& set = set_of[t.name] = joined.empty() ? t.name : joined;
     sets[set] = std::max(sets[set], *most);
   }
@@ -195,6 +195,12 @@ std::uint64_t bytes_read_twice(const io::Checkpoint& source, const Plan& plan) {
   for (const TensorPlan& t : plan.tensors)
     if (t.action == Action::quantize && t.scheme.nesting == ScaleNesting::per_tensor) sum += source.find(t.name)->bytes;
   return sum;
+}
+
+/// A weight that is to be quantized, as it will be stored.
+io::QuantizedWeight stored_as(const std::string& name, std::span<const std::uint64_t> shape, const TensorPlan& plan) {
+  if (plan.transposed) return {name, plan.scheme, shape[1], shape[0], true};
+  return {name, plan.scheme, shape[0], shape[1], false};
 }
 
 /// What holds larger scales, where a scheme has a choice.
@@ -233,16 +239,25 @@ void warn_of_nonfinite(const std::vector<TensorReport>& tensors, NonFinite polic
   if (values.tensors != 0) warnings.push_back(std::to_string(values.values) + " values" + values.in() + " became Inf");
 }
 
+/// Rows of a weight as it will be stored. Those of a transpose are all over the tensor, which is read as a whole.
+Result<Matrix<float>> read_band(const io::Checkpoint& source, const io::CheckpointTensor& tensor,
+                                const io::QuantizedWeight& weight, std::uint64_t first, std::uint64_t count) {
+  if (!weight.transposed) return source.read_rows(tensor, first, std::min(count, weight.rows - first));
+  const auto whole = source.read_matrix(tensor);
+  if (!whole) return propagate(whole);
+  return transpose(whole->view());
+}
+
 Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor,
                        const QuantizeJob& job, TensorReport& report) {
   const Scheme& scheme = report.plan.scheme;
-  const io::QuantizedWeight weight{tensor.name, scheme, tensor.shape[0], tensor.shape[1]};
+  const io::QuantizedWeight weight = stored_as(tensor.name, tensor.shape, report.plan);
   const Grid grid(scheme, run.context.kernels());
-  const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, job.method.rowwise());
+  const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, job.method.rowwise() && !weight.transposed);
   DistortionMeter meter;
   std::uint64_t first = 0;
   do {
-    auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, weight.rows - first));
+    const auto band = read_band(run.weights.checkpoint(), tensor, weight, first, step);
     if (!band) return propagate(band);
     const auto nonfinite = count_nonfinite(*band, first, job.nonfinite);
     if (!nonfinite) return propagate(nonfinite);
@@ -269,9 +284,10 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
 /// The tensors that take the place of one of the source's.
 std::vector<io::TensorSpec> specs_of(const io::CheckpointTensor& tensor, const TensorPlan& plan,
                                      io::Convention convention) {
+  if (plan.action == Action::drop) return {};
   if (plan.action == Action::copy) return {{tensor.name, tensor.dtype, tensor.shape}};
   if (plan.action == Action::cast) return {{tensor.name, cast_dtype(plan.scheme.format), tensor.shape}};
-  return io::stored_tensors({tensor.name, plan.scheme, tensor.shape[0], tensor.shape[1]}, convention);
+  return io::stored_tensors(stored_as(tensor.name, tensor.shape, plan), convention);
 }
 
 /// What is said about weights beside those that were read.
@@ -311,7 +327,7 @@ Storage plan_storage(const io::Weights& weights, const Plan& plan) {
       if (info.shape.size() == 2 && info.name.ends_with(".weight")) storage.ignored.push_back(info.name);
       continue;
     }
-    storage.weights.push_back({info.name, tensor.scheme, info.shape[0], info.shape[1]});
+    storage.weights.push_back(stored_as(info.name, info.shape, tensor));
     const auto beyond = io::beyond_compressed_tensors(storage.weights.back());
     if (beyond && storage.why.empty()) storage.why = info.name + ": " + *beyond;
   }
@@ -330,8 +346,9 @@ double report_sizes(const io::Weights& weights, const Plan& plan, std::vector<Te
   std::uint64_t elements = 0;
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
     TensorReport report{plan.tensors[i], weights.list()[i].shape, 0, {}, 0, 0};
-    if (plan.tensors[i].action != Action::copy) {
-      const io::MatrixShape shape = io::matrix_shape(report.shape);
+    if (plan.tensors[i].action == Action::quantize || plan.tensors[i].action == Action::cast) {
+      io::MatrixShape shape = io::matrix_shape(report.shape);
+      if (plan.tensors[i].transposed) std::swap(shape.rows, shape.cols);
       report.stored_bits = stored_bits(report.plan.scheme, shape.rows, shape.cols);
       bits += report.stored_bits;
       elements += shape.rows * shape.cols;
@@ -361,6 +378,9 @@ Status write_shards(Run& run, OutputCheckpoint& out, const Plan& plan, const Qua
         case Action::copy:
           done = copy_tensor(run, out.writer(), tensor);
           break;
+        case Action::drop:
+          done = run.advance(tensor.name, tensor.bytes);
+          break;
         case Action::cast:
           done = cast_tensor(run, out.writer(), tensor, job, report);
           break;
@@ -388,6 +408,11 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
   report.why = storage.why;
   report.warnings = source.warnings();
   if (const auto left = left_out(source)) report.warnings.push_back(*left);
+  if (!plan->split.empty()) {
+    const std::string said = plan->split + ": engines join such matrices of a layer, and refuse different schemes";
+    if (job.join == Join::error) return fail(ErrorCode::bad_recipe, said, {source.path().string(), {}, {}});
+    report.warnings.push_back(said + " (--join error makes this an error)");
+  }
   report.warnings.insert(report.warnings.end(), plan->warnings.begin(), plan->warnings.end());
   report.bits_per_weight = report_sizes(weights, *plan, report.tensors);
   if (job.dry_run) {
@@ -422,11 +447,16 @@ Status dequantize_weight(Run& run, io::SafetensorsWriter& writer, const Dequanti
   if (!q) return propagate(q);
   const std::size_t step = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
   Caster caster(writer, weight.name, job.dtype, job.nonfinite, run.context);
-  for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step)
-    if (const Status written =
-            caster.write(dequantize_rows(*q, first, std::min(step, q->rows - first), run.context), first);
-        !written)
-      return written;
+  if (weight.transposed) {
+    const Matrix<float> values = dequantize(*q, run.context);
+    if (const Status written = caster.write(transpose(values.view()), 0); !written) return written;
+  } else {
+    for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step)
+      if (const Status written =
+              caster.write(dequantize_rows(*q, first, std::min(step, q->rows - first), run.context), first);
+          !written)
+        return written;
+  }
   report.nonfinite = caster.nonfinite();
   report.clamped = caster.overflowed();
   return run.advance(weight.name, weight.stored_bytes);
@@ -440,6 +470,8 @@ Result<DequantizeReport> dequantize_opened(const DequantizeJob& job, const io::W
   if (!any)
     return fail(ErrorCode::unsupported, "holds no quantized weights, expected a quantized checkpoint",
                 {source.path().string(), {}, {}});
+  const auto dropped = nn::find_tied_head(weights);
+  if (!dropped) return propagate(dropped);
   auto config = output_config(source, std::nullopt, job.dtype);
   if (!config) return propagate(config);
   auto out = OutputCheckpoint::create(source, job.output, job.mode,
@@ -448,7 +480,7 @@ Result<DequantizeReport> dequantize_opened(const DequantizeJob& job, const io::W
   // A quantized weight goes to the shard of its scales, which exist in every convention.
   std::vector<std::vector<const io::WeightInfo*>> shards(source.shards().size());
   for (const io::WeightInfo& w : weights.list())
-    shards[source.find(w.scheme ? w.name + "_scale" : w.name)->shard].push_back(&w);
+    if (w.name != *dropped) shards[source.find(w.scheme ? w.name + "_scale" : w.name)->shard].push_back(&w);
   Run run{weights, context, progress, weights.convention(), 0, source.tensor_bytes()};
   DequantizeReport report;
   std::vector<TensorReport> tensors;

@@ -130,7 +130,7 @@ TEST_F(Streams, QuantizeHasTheKeysOfItsSchema) {
   const auto tensors = json.find("tensors")->items();
   ASSERT_EQ(tensors.size(), 3u);
   EXPECT_EQ(keys_of(tensors[0]),
-            (Keys{"name", "action", "scheme", "method", "rule", "sqnr_db", "relative_error", "nonfinite"}));
+            (Keys{"name", "action", "scheme", "method", "rule", "kept", "sqnr_db", "relative_error", "nonfinite"}));
   EXPECT_EQ(text_at(tensors[0], "action"), "quantize");
   EXPECT_EQ(text_at(tensors[0], "scheme"), "int8-channel");
   EXPECT_EQ(text_at(tensors[0], "method"), "rtn");

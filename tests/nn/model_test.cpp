@@ -162,16 +162,25 @@ TEST(Model, ListsItsMatricesOnce) {
   EXPECT_EQ(untied->weight_bytes() - tied->weight_bytes(), 4u * 37u * 24u);
 }
 
-TEST(Model, TiesTheHeadWhereNoneIsStoredAndIgnoresOneThatIsTied) {
+TEST(Model, HasTheHeadThatItsConfigurationAsksFor) {
   const TinyModel tied(true, false, 2);
   const auto ids = tied.random_ids(10);
   const auto expected = values_of(logits_of(*tied.write_and_load(), ids));
   TinyModel none = tied;
   none.config.set("tie_word_embeddings", false);
-  EXPECT_EQ(values_of(logits_of(*none.write_and_load(), ids)), expected);
-  TinyModel both = tied;
-  both.tensors["lm_head.weight"] = {{37, 24}, std::vector<float>(37 * 24, 1.0f)};
-  EXPECT_EQ(values_of(logits_of(*both.write_and_load(), ids)), expected);
+  const auto missing = none.write_and_load();
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::missing_tensor);
+  EXPECT_EQ(missing.error().where.tensor, "lm_head.weight");
+  TinyModel copy = tied;
+  copy.tensors["lm_head.weight"] = copy.tensors["model.embed_tokens.weight"];
+  EXPECT_EQ(values_of(logits_of(*copy.write_and_load(), ids)), expected);
+  TinyModel other = copy;
+  other.tensors["lm_head.weight"].values.back() += 1;
+  const auto differs = other.write_and_load();
+  ASSERT_FALSE(differs);
+  EXPECT_EQ(differs.error().code, ErrorCode::bad_config);
+  EXPECT_NE(differs.error().message.find("differs from model.embed_tokens.weight"), std::string::npos);
 }
 
 /// A folder with every matrix of `source` quantized to `scheme`, and the same model with the dequantized values.

@@ -31,6 +31,7 @@ struct QuantizedWeight {
   Scheme scheme;
   std::uint64_t rows = 0;
   std::uint64_t cols = 0;
+  bool transposed = false;  ///< the weight itself is [cols, rows], inputs first, as of GPT-2
 };
 
 /// What compressed-tensors cannot express about a weight; nothing where it can.

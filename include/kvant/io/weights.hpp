@@ -29,6 +29,7 @@ struct WeightInfo {
   DType dtype = DType::f32;
   std::optional<Scheme> scheme{};
   std::uint64_t stored_bytes = 0;  ///< codes, scales and zero points together
+  bool transposed = false;         ///< quantized along its rows, inputs: its QMatrix is the transpose
 
   [[nodiscard]] std::size_t rows() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).rows); }
   [[nodiscard]] std::size_t cols() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).cols); }
@@ -51,11 +52,12 @@ class Weights {
   /// nothing.
   [[nodiscard]] const std::string& not_computed() const noexcept { return stored_.not_computed; }
 
-  /// A quantized weight. Contract: `weight.scheme` is set.
+  /// A quantized weight [out, in]; of one that is `transposed`, that is [columns, rows]. Contract: `weight.scheme` is
+  /// set.
   [[nodiscard]] Result<QMatrix> read_quantized(const WeightInfo& weight) const;
   /// The parameters of its layer's inputs, where its scheme has static activations. Contract: likewise.
   [[nodiscard]] InputParameters input_parameters(const WeightInfo& weight) const;
-  /// Any weight as floats; a quantized one is dequantized.
+  /// Any weight as floats, in its own shape; a quantized one is dequantized.
   [[nodiscard]] Result<Matrix<float>> read_float(const WeightInfo& weight) const;
 
  private:

@@ -85,8 +85,8 @@ inline constexpr std::array kArchitectures{
 [[nodiscard]] const Architecture* find_architecture(const io::Json& config) noexcept;
 
 /// Matrices that engines join into one, because they read the same input: q, k and v, gate and up. What such a tensor
-/// shares with the others of its block is the same text for all of them; empty for every other tensor.
-[[nodiscard]] std::string joined_with(const Architecture& architecture, std::string_view tensor);
+/// shares with the others of its layer is the same text for all of them; empty for every other tensor.
+[[nodiscard]] std::string joined_with(std::string_view tensor);
 
 /// The shape of one model.
 struct ModelConfig {

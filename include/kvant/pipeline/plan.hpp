@@ -32,30 +32,41 @@ struct Rule {
 struct PlanOptions {
   Scheme scheme;
   std::vector<Rule> rules;
+  std::vector<std::string> transposed{};  ///< patterns, as those of rules: weights that are stored [in, out]
 };
 
-enum class Action : std::uint8_t { quantize, cast, copy };
+enum class Action : std::uint8_t { quantize, cast, copy, drop };
 [[nodiscard]] std::string_view action_name(Action action) noexcept;
 
 struct TensorPlan {
   std::string name;
   Action action = Action::copy;
-  Scheme scheme;     ///< for quantize and cast
-  std::string rule;  ///< the rule that decided, as written; "default" or "" where none did
+  Scheme scheme;            ///< for quantize and cast
+  std::string rule;         ///< the rule that decided, as written; "default" or "" where none did
+  bool transposed = false;  ///< stored [in, out]: rows of its transpose are quantized
+  std::string_view kept{};  ///< why a weight stays float by default; of kept_float_by_default()
 };
 
 struct Plan {
   std::vector<TensorPlan> tensors;  ///< in the order of Weights::list()
   std::vector<std::string> warnings;
+  /// Matrices of one layer that engines join and that have different schemes, in words; empty where there are none.
+  std::string split;
 };
 
-/// Decides every tensor. By default 2-D float `*.weight` tensors are quantized, except those whose name contains one of
-/// skipped_by_default(), and a cast (fp32, fp16, bf16) takes every float tensor; a rule that matches overrides that.
-/// A rule's scheme takes the 2-D float tensors among its matches, a cast all float ones. Errors: bad_pattern,
-/// rule_matches_nothing, unsupported (the checkpoint is quantized already).
+/// Decides every tensor. By default 2-D float `*.weight` tensors are quantized, except those that
+/// kept_float_by_default() lists, and a cast (fp32, fp16, bf16) takes every float tensor; a rule that matches overrides
+/// that. A head that is a copy of the embedding, to which it is tied, is dropped. A rule's scheme takes the 2-D float tensors among its matches, a cast all float ones. Errors: bad_pattern,
+/// rule_matches_nothing, unsupported (the checkpoint is quantized already; a weight that is stored [in, out], as its
+/// bias shows, and that no pattern names as transposed), bad_recipe (a pattern names one as transposed that is not).
 [[nodiscard]] Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options);
 
-/// Parts of names that are left alone unless a rule says otherwise.
-[[nodiscard]] std::span<const std::string_view> skipped_by_default() noexcept;
+/// Weights that stay float unless a rule says otherwise.
+struct KeptFloat {
+  std::string_view part;  ///< of "." + the tensor's name
+  std::string_view why;
+  bool outside_layers = false;  ///< only in names without a number
+};
+[[nodiscard]] std::span<const KeptFloat> kept_float_by_default() noexcept;
 
 }  // namespace kvant::pipeline

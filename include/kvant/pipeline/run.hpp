@@ -19,6 +19,9 @@
 
 namespace kvant::pipeline {
 
+/// What different schemes are in matrices that engines join, as q, k and v of a layer.
+enum class Join : std::uint8_t { warn, error };
+
 struct QuantizeJob {
   std::filesystem::path input;
   std::filesystem::path output;
@@ -26,6 +29,7 @@ struct QuantizeJob {
   AnyQuantizer method{};  ///< round-to-nearest unless another is chosen
   int effort = 1;         ///< 0: plain scales; 1 and above: searched
   NonFinite nonfinite = NonFinite::error;
+  Join join = Join::warn;
   io::OutputMode mode = io::OutputMode::refuse;
   bool dry_run = false;  ///< plan and sizes only
 };

@@ -81,4 +81,16 @@ class Matrix {
   std::vector<T> data_;
 };
 
+/// The transpose, in squares that fit into cache.
+template <class T>
+[[nodiscard]] Matrix<std::remove_const_t<T>> transpose(MatrixView<T> m) {
+  constexpr std::size_t kSquare = 32;
+  Matrix<std::remove_const_t<T>> out(m.cols(), m.rows());
+  for (std::size_t r = 0; r < m.rows(); r += kSquare)
+    for (std::size_t c = 0; c < m.cols(); c += kSquare)
+      for (std::size_t i = r; i < m.rows() && i < r + kSquare; ++i)
+        for (std::size_t j = c; j < m.cols() && j < c + kSquare; ++j) out(j, i) = m(i, j);
+  return out;
+}
+
 }  // namespace kvant

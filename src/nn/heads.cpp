@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/nn/heads.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+#include "io/guard.hpp"
+#include "kvant/nn/architectures.hpp"
+
+namespace kvant::nn {
+namespace {
+
+constexpr std::string_view kTied = "tie_word_embeddings";
+constexpr std::string_view kHead = "lm_head.weight";
+constexpr std::array<std::string_view, 5> kEmbeddings{"embed_tokens.weight", "wte.weight", "word_embeddings.weight",
+                                                      "embed_in.weight", "shared.weight"};
+
+/// What a config.json says, for itself or for its language model; nothing where it does not.
+std::optional<bool> is_tied(const io::Json& config) {
+  if (const io::Json* own = config.find(kTied); own != nullptr && own->as_bool()) return own->as_bool();
+  const io::Json* text = config.find("text_config");
+  const io::Json* inner = text != nullptr ? text->find(kTied) : nullptr;
+  return inner != nullptr ? inner->as_bool() : std::nullopt;
+}
+
+/// The embedding of a head's shape.
+const io::WeightInfo* find_embedding(const io::Weights& weights, const io::WeightInfo& head) {
+  for (const io::WeightInfo& w : weights.list())
+    if (w.shape == head.shape && std::any_of(kEmbeddings.begin(), kEmbeddings.end(),
+                                             [&](std::string_view name) { return w.name.ends_with(name); }))
+      return &w;
+  return nullptr;
+}
+
+Result<bool> same_bytes(const io::Checkpoint& checkpoint, const io::CheckpointTensor& a,
+                        const io::CheckpointTensor& b) {
+  constexpr std::uint64_t kChunk = std::uint64_t{4} << 20;
+  std::vector<std::byte> x(static_cast<std::size_t>(std::min(kChunk, a.bytes)));
+  std::vector<std::byte> y(x.size());
+  for (std::uint64_t at = 0; at < a.bytes; at += x.size()) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(x.size(), a.bytes - at));
+    if (const Status read = checkpoint.read_bytes(a, at, std::span(x).first(count)); !read) return propagate(read);
+    if (const Status read = checkpoint.read_bytes(b, at, std::span(y).first(count)); !read) return propagate(read);
+    if (!std::equal(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(count), y.begin())) return false;
+  }
+  return true;
+}
+
+Result<bool> same_values(const io::Weights& weights, const io::WeightInfo& a, const io::WeightInfo& b) {
+  if (!a.scheme && !b.scheme && a.dtype == b.dtype) {
+    const io::Checkpoint& checkpoint = weights.checkpoint();
+    return same_bytes(checkpoint, *checkpoint.find(a.name), *checkpoint.find(b.name));
+  }
+  const auto x = weights.read_float(a);
+  if (!x) return propagate(x);
+  const auto y = weights.read_float(b);
+  if (!y) return propagate(y);
+  return std::equal(x->data(), x->data() + x->size(), y->data());
+}
+
+Result<std::optional<std::string>> find_head(const io::Weights& weights) {
+  const auto& config = weights.checkpoint().config();
+  if (!config) return std::optional<std::string>{};
+  const std::string file = weights.checkpoint().path().string();
+  const bool tied = is_tied(*config).value_or(false);
+  const auto head = std::find_if(weights.list().begin(), weights.list().end(), [](const io::WeightInfo& w) {
+    return w.name == kHead || w.name.ends_with("." + std::string(kHead));
+  });
+  if (head == weights.list().end()) {
+    const Architecture* known = find_architecture(*config);
+    const bool whole = known != nullptr && weights.find(std::string(known->names.embedding) + ".weight") != nullptr;
+    if (!tied && whole)
+      return fail(
+          ErrorCode::missing_tensor,
+          "is not in the checkpoint, and config.json does not tie it to the embedding (\"" + std::string(kTied) + "\")",
+          {file, std::string(known->names.head) + ".weight", {}});
+    return std::optional<std::string>{};
+  }
+  if (!tied) return std::optional<std::string>{};
+  const io::WeightInfo* embedding = find_embedding(weights, *head);
+  if (embedding == nullptr) return std::optional<std::string>{};
+  const auto same = same_values(weights, *head, *embedding);
+  if (!same) return propagate(same);
+  if (*same) return std::optional<std::string>(head->name);
+  return fail(ErrorCode::bad_config,
+              "differs from " + embedding->name + ", but config.json ties the two (\"" + std::string(kTied) +
+                  "\"): no loader would read it",
+              {file, head->name, {}});
+}
+
+}  // namespace
+
+Result<std::optional<std::string>> find_tied_head(const io::Weights& weights) {
+  return io::guarded([&] { return find_head(weights); });
+}
+
+}  // namespace kvant::nn

@@ -19,41 +19,58 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 
+/// The first row that fits has its say: parts of towers are called embeddings and heads, too.
 constexpr std::array kKept{
-    KeptFloat{"embed", "embedding"},  // a table: rows are looked up, and engines read it as floats
+    // What predicts several tokens ahead, which engines load as floats or not at all.
+    KeptFloat{".mtp", "mtp"},
+    KeptFloat{".eh_proj.", "mtp"},
+    // Between modalities: small, and few engines give them a scheme.
+    KeptFloat{"multi_modal_projector", "projector"},
+    KeptFloat{"mm_projector", "projector"},
+    KeptFloat{"modality_projection", "projector"},
+    KeptFloat{"img_projection", "projector"},
+    KeptFloat{"visual_projection", "projector"},
+    KeptFloat{"text_projection", "projector"},
+    KeptFloat{"connector", "projector"},
+    KeptFloat{"aligner", "projector"},
+    KeptFloat{"resampler", "projector"},
+    KeptFloat{".mlp1.", "projector"},
+    // Few engines load codes of a head, and every token's error passes through it.
+    KeptFloat{".gen_head.", "head"},
+    KeptFloat{"lm_head", "head"},
+    KeptFloat{"embed_out", "head"},
+    KeptFloat{"output_layer", "head"},
+    KeptFloat{".score.", "head"},
+    KeptFloat{".v_head.", "head"},
+    KeptFloat{".output.weight", "head", true},
+    // Towers, which engines run as floats.
+    KeptFloat{"vision", "vision"},
+    KeptFloat{"visual", "vision"},
+    KeptFloat{"patch_embed", "vision"},
+    KeptFloat{"audio_tower", "audio"},
+    KeptFloat{".head.", "head"},
+    // Rows of a table are looked up, and engines read it as floats.
+    KeptFloat{"embed", "embedding"},
+    KeptFloat{".emb.", "embedding"},
     KeptFloat{".wte.", "embedding"},
     KeptFloat{".wpe.", "embedding"},
     KeptFloat{".shared.weight", "embedding"},
-    KeptFloat{"lm_head", "head"},  // few engines load codes of it, and every token's error passes through it
-    KeptFloat{".output.weight", "head", true},
-    KeptFloat{".head.weight", "head", true},
-    KeptFloat{".score.", "head"},
-    KeptFloat{".v_head.", "head"},
-    KeptFloat{"classifier", "head"},
-    KeptFloat{"pooler", "head"},
-    KeptFloat{"norm", "norm"},
-    KeptFloat{"ln_", "norm"},
-    KeptFloat{"router", "router"},  // small, and a wrong choice of experts is worse than a wrong number
+    // Small, and a wrong choice of experts is worse than a wrong number.
+    KeptFloat{"router", "router"},
     KeptFloat{".mlp.gate.", "router"},
     KeptFloat{".block_sparse_moe.gate.", "router"},
     KeptFloat{".feed_forward.gate.", "router"},
     KeptFloat{".mixer.gate.", "router"},
     KeptFloat{".moe.gate.", "router"},
     KeptFloat{".shared_expert_gate.", "router"},
-    KeptFloat{"vision", "vision"},  // engines run towers in float
-    KeptFloat{"visual", "vision"},
-    KeptFloat{"patch_embed", "vision"},
-    KeptFloat{"audio_tower", "audio"},
-    KeptFloat{"mm_projector", "projector"},
-    KeptFloat{"multi_modal_projector", "projector"},
-    KeptFloat{"modality_projection", "projector"},
-    KeptFloat{"img_projection", "projector"},
-    KeptFloat{"connector", "projector"},
-    KeptFloat{"aligner", "projector"},
-    KeptFloat{"resampler", "projector"},
-    KeptFloat{".mlp1.", "projector"},
+    KeptFloat{"classifier", "classifier"},
+    KeptFloat{"pooler", "pooler"},
+    KeptFloat{"norm", "norm"},
+    KeptFloat{"ln_", "norm"},
     KeptFloat{"relative_attention_bias", "position bias"},
-    KeptFloat{".mtp", "mtp"},  // predicts further tokens; engines load it as floats or not at all
+    // Few inputs, and errors of a step add up; kernels read them as floats.
+    KeptFloat{".dt_proj.", "recurrence"},
+    KeptFloat{".in_proj_ba.", "recurrence"},
 };
 
 bool is_plain_float(DType dtype) noexcept {

@@ -70,4 +70,33 @@ TEST(Methods, QuantizeAnOrdinaryLayerUnderEverySchemeFamily) {
   });
 }
 
+/// A method that gives every element the code 1.
+struct Ones {
+  static constexpr std::string_view kName = "ones";
+  static constexpr std::string_view kSummary = "for a test";
+  static constexpr bool kRowwise = true;
+  using Config = kvant::RtnConfig;
+  Config config{};
+  kvant::Result<kvant::QLinear> operator()(const kvant::LayerInput& layer, const kvant::Scheme& scheme,
+                                           const kvant::Context& context) const {
+    auto q = kvant::Rtn{}(layer, scheme, context);
+    if (q) q->weight.codes.assign(q->weight.codes.size(), 1);
+    return q;
+  }
+};
+
+TEST(Methods, AreTheOnesThatRunWhenTheyAreNamed) {
+  using Any = kvant::AnyQuantizerOf<kvant::QuantizerList<kvant::Rtn, Ones>>;
+  const kvant::Matrix<float> w = reference::normal_matrix(6, 80, 99);
+  const kvant::Scheme scheme = *kvant::parse_scheme("int4-g32");
+  const auto plain = (*Any::find("rtn"))({"layer", w.view()}, scheme, {});
+  const auto ones = (*Any::find("ones"))({"layer", w.view()}, scheme, {});
+  ASSERT_TRUE(plain && ones);
+  EXPECT_EQ(plain->weight.codes, kvant::Rtn{}({"layer", w.view()}, scheme, {})->weight.codes);
+  EXPECT_EQ(ones->weight.codes, std::vector<std::uint8_t>(480, 1));
+  EXPECT_EQ(Any::find("ones")->name(), "ones");
+  EXPECT_FALSE(Any::find("gptq"));
+  for (const kvant::QuantizerInfo& q : kvant::kQuantizers) EXPECT_EQ(kvant::AnyQuantizer::find(q.name)->name(), q.name);
+}
+
 }  // namespace

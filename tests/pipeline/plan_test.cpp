@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "io/test_files.hpp"
+#include "kvant/numeric/runtime_codebook.hpp"
+#include "kvant/quant/encode.hpp"
 
 namespace kvant::pipeline {
 namespace {
@@ -93,6 +95,28 @@ TEST_F(PlanTest, WarnsOfAShadowedRule) {
 TEST_F(PlanTest, RefusesPatternsThatDoNotCompileOrTakeForever) {
   EXPECT_EQ(plan("int4-g32", {skip_rule("layers.(")}).error().code, ErrorCode::bad_pattern);
   EXPECT_EQ(plan("int4-g32", {skip_rule("(([a-z0-9._])+)+[^a-z0-9._]")}).error().code, ErrorCode::bad_pattern);
+}
+
+TEST_F(PlanTest, RefusesFormatsThatNoFileHolds) {
+  std::vector<float> levels;
+  for (int i = 0; i < 16; ++i) levels.push_back(static_cast<float>(i) - 8);
+  const auto book = RuntimeCodebook::make("int4", levels);
+  ASSERT_TRUE(book);
+  Scheme scheme = *parse_scheme("int4-g8");
+  scheme.format = book->id();
+  EXPECT_EQ(make_plan(*weights_, {scheme, {}}).error().code, ErrorCode::unsupported);
+  EXPECT_EQ(make_plan(*weights_, {*parse_scheme("int4-g8"), {{".*q_proj.weight", scheme, "a rule"}}}).error().code,
+            ErrorCode::unsupported);
+  // Nor does the writer below take them.
+  const auto q = quantize(Matrix<float>(4, 8, 1.0f).view(), scheme);
+  ASSERT_TRUE(q);
+  const io::QuantizedWeight weight{"a.weight", scheme, 4, 8};
+  auto writer = io::SafetensorsWriter::create(
+      folder_ / "o.safetensors", io::stored_tensors(weight, io::Convention::kvant), {}, io::OutputMode::refuse);
+  ASSERT_TRUE(writer);
+  const Status written = io::write_band(*writer, weight, io::Convention::kvant, 0, *q);
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, ErrorCode::unsupported);
 }
 
 TEST(ParseRule, SplitsAtTheLastEqualsSign) {

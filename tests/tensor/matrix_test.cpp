@@ -7,6 +7,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -114,6 +115,28 @@ TEST(MatrixTest, OwnsItsElementsRowByRow) {
   EXPECT_EQ(copy.size(), 6u);
   EXPECT_EQ(Matrix<int>(2, 2, 5)(1, 1), 5);
   EXPECT_EQ(Matrix<int>(0, 4).size(), 0u);
+}
+
+TEST_F(MatrixContracts, HandOutNoRowThatIsNotThere) {
+  Matrix<int> m(4, 3);
+  const Matrix<int>& constant = m;
+  EXPECT_THROW((void)m.row(4), std::logic_error);
+  EXPECT_THROW((void)constant.row(4), std::logic_error);
+  EXPECT_THROW((void)m.view().row(100000000), std::logic_error);
+  EXPECT_THROW((void)m.view().rows(3, 2), std::logic_error);
+  EXPECT_NO_THROW((void)m.row(3));
+}
+
+TEST(Transpose, SwapsRowsAndColumnsOfAnyShape) {
+  for (const auto& [rows, cols] : {std::pair<std::size_t, std::size_t>{1, 1}, {3, 70}, {65, 33}, {0, 5}}) {
+    Matrix<int> m(rows, cols);
+    for (std::size_t i = 0; i < m.size(); ++i) m.data()[i] = static_cast<int>(i);
+    const Matrix<int> t = kvant::transpose(m.view());
+    ASSERT_EQ(t.rows(), cols);
+    ASSERT_EQ(t.cols(), rows);
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t c = 0; c < cols; ++c) EXPECT_EQ(t(c, r), m(r, c));
+  }
 }
 
 }  // namespace

@@ -288,7 +288,7 @@ TEST(DequantizeCheckpoint, WritesTheValuesAndNothingOfTheCodes) {
     back.mode = io::OutputMode::replace;
     const auto report = dequantize_checkpoint(back, {}, progress);
     ASSERT_TRUE(report) << describe(report.error());
-    EXPECT_EQ(report->tensors, (std::vector<std::string>{"a.weight", "b.weight", "empty.weight"}));
+    EXPECT_EQ(report->tensors, (std::vector<std::string>{"a.weight", "b.weight"}));
     const auto result = io::Weights::open(back.output);
     ASSERT_TRUE(result);
     EXPECT_EQ(result->list().size(), kTensors.size());

@@ -225,6 +225,9 @@ TEST_F(WholeModels, KeepCompressedTensorsForFloatEmbeddingsOnly) {
   add("model.embed_tokens.weight", {40, 32});
   add("model.layers.0.mlp.down_proj.weight", {32, 64});
   write("in");
+  add("model.layers.1.mlp.down_proj.weight", {0, 64});
+  add("model.layers.2.mlp.down_proj.weight", {32, 0});
+  write("in");
   EXPECT_EQ(quantize({*parse_scheme("int8-channel"), {}})->convention, "compressed-tensors");
   const auto report = quantize({*parse_scheme("int8-channel"), {*parse_rule(".*embed_tokens.*=int8-channel")}});
   ASSERT_TRUE(report);

@@ -32,7 +32,7 @@ std::vector<std::string> canonical_texts() {
         if (symmetry == "-asym" && signed_integers.count(format) + unsigned_integers.count(format) == 0) continue;
         if (symmetry == "-full" && signed_integers.count(format) == 0) continue;
         for (const std::string scale : {"", "-scale:fp32", "-scale:bf16", "-scale:fp8_e4m3fn", "-scale:fp8_e5m2"})
-          for (const std::string activation : {"", "/int8-token"})
+          for (const std::string activation : {"", "/int8-token", "/fp8_e4m3fn-token", "/int4-g32-asym"})
             texts.push_back(format + "-" + granularity + symmetry + scale + activation);
       }
   return texts;
@@ -47,6 +47,29 @@ TEST(Scheme, PrintsWhatItParsed) {
     EXPECT_EQ(to_text(*scheme), text);
     EXPECT_EQ(*parse_scheme(to_text(*scheme)), *scheme);
   }
+}
+
+TEST(Scheme, HasTheActivationsThatCheckpointsHave) {
+  for (const std::string activation :
+       {"int8-token", "int8-token-asym", "int4-token", "int8-g128", "int8-g32-asym", "int8-tensor-static",
+        "int8-tensor-asym-static", "fp8_e4m3fn-token", "fp8_e4m3fn-g128", "fp8_e4m3fn-tensor-static", "mxfp4",
+        "mxfp8_e4m3fn", "nvfp4"}) {
+    const auto scheme = parse_scheme("int4-g128/" + activation);
+    ASSERT_TRUE(scheme) << activation << ": " << kvant::describe(scheme.error());
+    EXPECT_EQ(to_text(*scheme), "int4-g128/" + activation);
+    EXPECT_EQ(scheme->activation->is_static, activation == "nvfp4" || activation.ends_with("-static")) << activation;
+  }
+  for (const std::string activation :
+       {"int8", "int8-tensor", "int8-channel", "int8-token-static", "int8-g32-static", "int8-g0", "int8-token-full",
+        "int8-static-tensor", "uint8-token", "int16-token", "fp8_e5m2-token", "fp8_e4m3fn-token-asym", "mxfp4-token",
+        "mxfp6_e3m2", "nvfp4-static", "int8-b16x16"})
+    EXPECT_FALSE(parse_scheme("int4-g128/" + activation)) << activation;
+}
+
+TEST(Scheme, SuggestsTheGroupThatANumberMeant) {
+  const auto said = [](const char* text) { return parse_scheme(text).error().message; };
+  EXPECT_NE(said("int4-128").find("did you mean int4-g128?"), std::string::npos) << said("int4-128");
+  EXPECT_NE(said("nf4-64").find("did you mean nf4-g64?"), std::string::npos) << said("nf4-64");
 }
 
 TEST(Scheme, OmitsDefaultsInPrint) {

@@ -413,6 +413,11 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
     if (job.join == Join::error) return fail(ErrorCode::bad_recipe, said, {source.path().string(), {}, {}});
     report.warnings.push_back(said + " (--join error makes this an error)");
   }
+  if (storage.convention == io::Convention::compressed_tensors &&
+      std::any_of(storage.weights.begin(), storage.weights.end(), [](const io::QuantizedWeight& w) {
+        return w.scheme.activation && w.scheme.symmetry == Symmetry::asymmetric;
+      }))
+    report.warnings.push_back("vLLM refuses weights with zero points (-asym) where activations are quantized, too");
   report.warnings.insert(report.warnings.end(), plan->warnings.begin(), plan->warnings.end());
   report.bits_per_weight = report_sizes(weights, *plan, report.tensors);
   if (job.dry_run) {

@@ -79,7 +79,8 @@ bool is_plain_float(DType dtype) noexcept {
 
 /// Whether a scheme can be given to a weight at all. Rows of nothing, however many, and no rows are copied.
 bool applies(const io::WeightInfo& weight, const Scheme& scheme) noexcept {
-  return is_plain_float(weight.dtype) && (scheme.is_cast() || (weight.shape.size() == 2 && weight.shape[0] != 0 && weight.shape[1] != 0));
+  return is_plain_float(weight.dtype) &&
+         (scheme.is_cast() || (weight.shape.size() == 2 && weight.shape[0] != 0 && weight.shape[1] != 0));
 }
 
 /// `transformer.h.0` of `transformer.h.0.attn.c_proj.weight`; empty outside layers, whose names have no number.

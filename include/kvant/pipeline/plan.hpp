@@ -56,9 +56,10 @@ struct Plan {
 
 /// Decides every tensor. By default 2-D float `*.weight` tensors are quantized, except those that
 /// kept_float_by_default() lists, and a cast (fp32, fp16, bf16) takes every float tensor; a rule that matches overrides
-/// that. A head that is a copy of the embedding, to which it is tied, is dropped. A rule's scheme takes the 2-D float tensors among its matches, a cast all float ones. Errors: bad_pattern,
-/// rule_matches_nothing, unsupported (the checkpoint is quantized already; a weight that is stored [in, out], as its
-/// bias shows, and that no pattern names as transposed), bad_recipe (a pattern names one as transposed that is not).
+/// that. A head that is a copy of the embedding, to which it is tied, is dropped. A rule's scheme takes the 2-D float
+/// tensors among its matches, a cast all float ones. Errors: bad_pattern, rule_matches_nothing, unsupported (the
+/// checkpoint is quantized already; a weight that is stored [in, out], as its bias shows, and that no pattern names as
+/// transposed), bad_recipe (a pattern names one as transposed that is not).
 [[nodiscard]] Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options);
 
 /// Weights that stay float unless a rule says otherwise.

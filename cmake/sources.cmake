@@ -17,6 +17,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/compressed_tensors.cpp
        src/io/conventions.cpp
        src/io/convert.cpp
+       src/io/debug_mode.cpp
        src/io/input_file.cpp
        src/io/json.cpp
        src/io/json_edit.cpp

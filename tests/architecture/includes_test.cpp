@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -47,6 +50,37 @@ TEST(Includes, OfEigenStandOnlyInItsBridgeAndInCompiledDecompositions) {
           file.path.starts_with("src/") && file.path.ends_with(".cpp") && !file.path.starts_with("src/kernels/");
       EXPECT_TRUE(compiled || file.path == "include/kvant/tensor/eigen.hpp") << file.path;
     }
+}
+
+/// Whether a header includes io/debug_mode.hpp, itself or by way of others.
+bool asks_for_the_mode(const std::map<std::string, const File*>& headers, const std::string& path) {
+  if (path == "kvant/io/debug_mode.hpp") return true;
+  const auto found = headers.find(path);
+  if (found == headers.end()) return false;
+  const auto includes = includes::of(*found->second);
+  return std::any_of(includes.begin(), includes.end(),
+                     [&](const auto& include) { return asks_for_the_mode(headers, include.target); });
+}
+
+// Containers cross the border between a program and the library only where the linker compares their mode.
+TEST(Includes, OfCompiledInterfacesWithContainersAskForTheLibraryOfTheirMode) {
+  const auto files = source_tree::cpp_files("include");
+  std::map<std::string, const File*> headers;
+  for (const File& file : files) headers[file.path.substr(std::string_view("include/").size())] = &file;
+  std::size_t seen = 0;
+  for (const auto& [path, file] : headers) {
+    const auto place = includes::place(path, "kvant/");
+    if (!place || *place < *includes::place("io/", "")) continue;
+    const auto includes = includes::of(*file);
+    const bool has_containers = std::any_of(includes.begin(), includes.end(), [](const auto& include) {
+      return std::set<std::string>{"deque", "list", "map", "set", "unordered_map", "unordered_set", "vector"}.contains(
+          include.target);
+    });
+    if (!has_containers) continue;
+    ++seen;
+    EXPECT_TRUE(asks_for_the_mode(headers, path)) << path;
+  }
+  EXPECT_GT(seen, 10u);
 }
 
 // A file compiled for one instruction set must not instantiate anything that another file may share.

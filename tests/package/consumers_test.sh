@@ -130,6 +130,14 @@ needs_no_libkvant() { # PROGRAM
   fi
 }
 
+# A program of the debug mode of the standard library says why it can't be linked with a library of the other one.
+refuses_another_debug_mode() { # PREFIX
+  local said
+  said=$(project linked "$1" -DCMAKE_CXX_FLAGS=-D_GLIBCXX_DEBUG "${needs_only_tl_expected[@]}" 2>&1) && return 1
+  printf '%s\n' "$said"
+  grep -q 'undefined.*libkvant_built_with_D_GLIBCXX_DEBUG' <<<"$said"
+}
+
 # A program built by the command that the documentation shows for pkg-config, which sees PREFIX and EXTRA alone.
 with_pkg_config() { # PATTERN PREFIX MAIN [EXTRA]
   local command lib
@@ -161,6 +169,9 @@ step 'components: headers alone' project components "$headers" -DHAS_LIBRARY=OFF
 step 'header-only' project header_only "$static" "${needs_only_tl_expected[@]}"
 step 'header-only: nothing to load' needs_no_libkvant "$work/project/build/engine"
 step 'header-only: runs' "$work/project/build/engine"
+step 'header-only, -D_GLIBCXX_DEBUG' project header_only "$headers" -DCMAKE_CXX_FLAGS=-D_GLIBCXX_DEBUG
+step 'header-only, -D_GLIBCXX_DEBUG: runs' "$work/project/build/engine"
+step 'linked, another debug mode: says so' refuses_another_debug_mode "$shared"
 step 'linked' project linked "$shared" "${needs_only_tl_expected[@]}"
 step 'linked: runs' quantizes "$work/project/build/engine"
 step 'linked statically' project linked "$static"

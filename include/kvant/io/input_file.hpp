@@ -12,6 +12,7 @@
 #include <string>
 
 #include "kvant/core/error.hpp"
+#include "kvant/io/debug_mode.hpp"
 
 namespace kvant::io {
 

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "kvant/core/error.hpp"
+#include "kvant/io/debug_mode.hpp"
 
 namespace kvant::io {
 

@@ -9,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "kvant/io/debug_mode.hpp"
+
 namespace kvant::nn {
 
 /// out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon). `out` may be `x`.

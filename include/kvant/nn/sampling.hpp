@@ -9,6 +9,7 @@
 
 #include "kvant/core/error.hpp"
 #include "kvant/core/rng.hpp"
+#include "kvant/io/debug_mode.hpp"
 
 namespace kvant::nn {
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kvant/core/error.hpp"
+#include "kvant/io/debug_mode.hpp"
 
 namespace kvant::text {
 

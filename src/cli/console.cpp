@@ -18,6 +18,8 @@ namespace {
 
 /// Messages may quote names of any length from files; a line stays readable.
 constexpr std::size_t kMaxLine = 4000;
+/// A path of any length leaves room for what is said about it.
+constexpr std::size_t kMaxFile = 1000;
 
 io::Json text_or_null(const std::string& text) {
   return text.empty() ? io::Json() : io::Json(io::printable(text, kMaxLine));
@@ -55,7 +57,11 @@ void Console::error(const Error& error) {
 }
 
 std::string Console::error_line(const Error& error, int exit_code) const {
-  if (options_.log_format == LogFormat::text) return "kvant: " + io::printable(describe(error), kMaxLine);
+  if (options_.log_format == LogFormat::text) {
+    Error shown = error;
+    shown.where.file = io::printable(error.where.file, kMaxFile);
+    return "kvant: " + io::printable(describe(shown), kMaxLine);
+  }
   io::Json line = io::Json::object().set("event", "error");
   const io::Json json = error_document(error, exit_code);
   for (const io::Json::Member& member : json.members()) line.set(member.key, member.value);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <array>
+#include <chrono>
 #include <set>
 #include <sstream>
 #include <string>
@@ -35,11 +36,12 @@ class Streams : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(Streams, ProgressIsALinePerTensorOffTerminals) {
+TEST_F(Streams, ProgressIsALineNowAndThenOffTerminals) {
+  const auto start = std::chrono::steady_clock::now();
   const Outcome run = run_kvant(quantize({}));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_EQ(run.exit, 0);
-  EXPECT_EQ(count_lines(run.err), 3u) << run.err;
-  EXPECT_NE(run.err.find("layers.0.up.weight\n"), std::string::npos) << run.err;
+  EXPECT_LE(static_cast<double>(count_lines(run.err)), seconds < 1 ? 0 : 3) << run.err;
   EXPECT_EQ(run.err.find('\r'), std::string::npos);
 }
 

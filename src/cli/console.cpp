@@ -32,14 +32,18 @@ std::size_t columns_of(std::string_view utf8) {
 
 }  // namespace
 
-void Console::print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void Console::print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() && write_error_ == 0) write_error_ = errno;
+}
 
 void Console::print_json(const io::Json& json) {
   print(io::to_text(json) + "\n");
   has_document_ = true;
 }
 
-void Console::flush() { std::fflush(stdout); }
+void Console::flush() {
+  if (std::fflush(stdout) != 0 && write_error_ == 0) write_error_ = errno;
+}
 
 void Console::warn(std::string_view text) {
   if (options_.quiet) return;
@@ -69,10 +73,9 @@ std::string Console::error_line(const Error& error, int exit_code) const {
 }
 
 Status Console::finish() {
-  errno = 0;
-  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
-  if (!failed) return {};
-  return fail(ErrorCode::io, fmt::format("cannot write the result to stdout: {}", std::strerror(errno)));
+  flush();
+  if (write_error_ == 0) return {};
+  return fail(ErrorCode::io, fmt::format("cannot write the result to stdout: {}", std::strerror(write_error_)));
 }
 
 io::Json error_document(const Error& error, int exit_code) {

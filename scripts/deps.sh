@@ -30,6 +30,7 @@ test_needs=(
   'libgtest-dev gtest/gtest.h'
   'libonnx-testdata /usr/share/libonnx-testdata/data/node'
   'librapidcheck-dev rapidcheck.h'
+  'locales /usr/share/i18n/locales/de_DE'
   'python3 python3'
   'python3-pip pip3'
   'python3-numpy /usr/lib/python3/dist-packages/numpy'

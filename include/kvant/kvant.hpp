@@ -4,13 +4,15 @@
 // and whole runs (pipeline/).
 #pragma once
 
-// core: errors as values, contracts, checked arithmetic, executors, random numbers, a portable logarithm
+// core: errors as values, contracts, checked arithmetic, executors, random numbers, a portable logarithm,
+//   numbers as text
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/core/error.hpp"
 #include "kvant/core/executor.hpp"
 #include "kvant/core/fp_environment.hpp"
 #include "kvant/core/log.hpp"
+#include "kvant/core/number_text.hpp"
 #include "kvant/core/rng.hpp"
 // numeric: integers, minifloats, codebooks, and the list of formats
 #include "kvant/numeric/formats.hpp"

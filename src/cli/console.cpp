@@ -18,6 +18,8 @@ namespace {
 
 /// Messages may quote names of any length from files; a line stays readable.
 constexpr std::size_t kMaxLine = 4000;
+/// A path of any length leaves room for what is said about it.
+constexpr std::size_t kMaxFile = 1000;
 
 io::Json text_or_null(const std::string& text) {
   return text.empty() ? io::Json() : io::Json(io::printable(text, kMaxLine));
@@ -30,14 +32,18 @@ std::size_t columns_of(std::string_view utf8) {
 
 }  // namespace
 
-void Console::print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void Console::print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() && write_error_ == 0) write_error_ = errno;
+}
 
 void Console::print_json(const io::Json& json) {
   print(io::to_text(json) + "\n");
   has_document_ = true;
 }
 
-void Console::flush() { std::fflush(stdout); }
+void Console::flush() {
+  if (std::fflush(stdout) != 0 && write_error_ == 0) write_error_ = errno;
+}
 
 void Console::warn(std::string_view text) {
   if (options_.quiet) return;
@@ -55,7 +61,11 @@ void Console::error(const Error& error) {
 }
 
 std::string Console::error_line(const Error& error, int exit_code) const {
-  if (options_.log_format == LogFormat::text) return "kvant: " + io::printable(describe(error), kMaxLine);
+  if (options_.log_format == LogFormat::text) {
+    Error shown = error;
+    shown.where.file = io::printable(error.where.file, kMaxFile);
+    return "kvant: " + io::printable(describe(shown), kMaxLine);
+  }
   io::Json line = io::Json::object().set("event", "error");
   const io::Json json = error_document(error, exit_code);
   for (const io::Json::Member& member : json.members()) line.set(member.key, member.value);
@@ -63,10 +73,9 @@ std::string Console::error_line(const Error& error, int exit_code) const {
 }
 
 Status Console::finish() {
-  errno = 0;
-  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
-  if (!failed) return {};
-  return fail(ErrorCode::io, fmt::format("cannot write the result to stdout: {}", std::strerror(errno)));
+  flush();
+  if (write_error_ == 0) return {};
+  return fail(ErrorCode::io, fmt::format("cannot write the result to stdout: {}", std::strerror(write_error_)));
 }
 
 io::Json error_document(const Error& error, int exit_code) {

@@ -38,9 +38,12 @@ class Console {
 
   /// Whether stdout took everything; `io` where it did not.
   [[nodiscard]] Status finish();
+  /// errno of the first write to stdout that failed; 0: none did.
+  [[nodiscard]] int write_error() const noexcept { return write_error_; }
 
  private:
   CommonOptions options_;
+  int write_error_ = 0;
   bool has_document_ = false;  ///< on stdout
 };
 

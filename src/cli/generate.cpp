@@ -139,6 +139,7 @@ class Generate final : public Command {
       if (!id) return propagate(id);
       if (std::binary_search(end_ids.begin(), end_ids.end(), *id)) break;
       say(continuation.push(*id));
+      if (console.write_error() != 0) return {};  // nobody reads on
     }
     if (continuation.tokens() < tokens_ && continuation.ids().size() == room)
       console.warn(fmt::format("stopped at the model's context of {} tokens", room));

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <exception>
 #include <new>
@@ -99,6 +101,14 @@ int refuse(Console& console, const Error& error) {
   return error_info(error.code).exit_code;
 }
 
+/// Where whoever reads stdout has gone, as `head` does, nothing went wrong that needs words: the exit code is the one
+/// that shells show for programs which SIGPIPE has ended.
+int finish(Console& console) {
+  const Status written = console.finish();
+  if (written) return EXIT_SUCCESS;
+  return console.write_error() == EPIPE ? 128 + SIGPIPE : refuse(console, written.error());
+}
+
 int without_verb(const std::vector<std::string>& words) {
   Console console(guess_common(words));
   if (has_word(words, "--version")) {
@@ -106,26 +116,26 @@ int without_verb(const std::vector<std::string>& words) {
   } else if (has_word(words, "-h") || has_word(words, "--help")) {
     console.print(help_page());
   } else {
+    if (words.empty()) console.print(help_page());
+    console.flush();
     return refuse(console, {ErrorCode::usage, "no verb given; 'kvant -h' lists them", {}});
   }
-  if (Status s = console.finish(); !s) return refuse(console, s.error());
-  return EXIT_SUCCESS;
+  return finish(console);
 }
 
 Status run(Prepared& prepared, Console& console) {
   if (prepared.common.version) {
     print_version(console);
-    return console.finish();
+    return {};
   }
   if (prepared.common.help) {
     console.print(help_page(*prepared.verb, prepared.options));
-    return console.finish();
+    return {};
   }
   if (!prepared.common.tier.empty())
     if (const auto tier = kernels::find_tier(prepared.common.tier); !tier) return propagate(tier);
   install_signal_handlers(console);
-  if (Status s = prepared.command->run(console); !s) return s;
-  return console.finish();
+  return prepared.command->run(console);
 }
 
 int run_line(std::vector<std::string> words) {
@@ -146,7 +156,7 @@ int run_line(std::vector<std::string> words) {
   }
   Console console(prepared.common);
   if (Status s = run(prepared, console); !s) return refuse(console, s.error());
-  return EXIT_SUCCESS;
+  return finish(console);
 }
 
 }  // namespace
@@ -155,6 +165,7 @@ int run_line(std::vector<std::string> words) {
 int main(int argc, char** argv) {
   using namespace kvant;
   cli::reserve_standard_streams();
+  cli::ignore_write_signals();
   const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
   Error error;
   try {

@@ -17,7 +17,7 @@ namespace {
 /// A long name would hide the numbers.
 constexpr std::size_t kMaxItem = 120;
 constexpr std::chrono::milliseconds kRedraw{100};
-/// A line tells that an item takes long.
+/// An object tells that an item takes long.
 constexpr std::chrono::seconds kReminder{10};
 
 std::size_t terminal_columns() {
@@ -55,21 +55,27 @@ Reporter::~Reporter() { clear_bar(); }
 
 bool Reporter::advance(std::string_view item, std::uint64_t done, std::uint64_t total) {
   if (style_ == Style::none) return true;
-  const Clock::time_point now = Clock::now();
-  const bool fresh = item != item_;
-  if (fresh) item_ = item;
-  const bool due = style_ == Style::bar ? done >= total || now - last_ > kRedraw : fresh || now - last_ > kReminder;
-  if (!due) return true;
-  last_ = now;
-  State state{done, total, std::chrono::duration<double>(now - start_).count(), 1, 0};
+  State state{done, total, std::chrono::duration<double>(Clock::now() - start_).count(), 1, 0};
   if (total > 0) state.share = static_cast<double>(done) / static_cast<double>(total);
   state.rate = static_cast<double>(done) / std::max(state.seconds, 1e-9);
+  const bool fresh = item != item_;
+  if (fresh) item_ = item;
+  if (!due(state, fresh)) return true;
   if (style_ == Style::bar)
     draw_bar(state);
   else if (style_ == Style::lines)
     write_line(state);
   else
     write_object(state);
+  return true;
+}
+
+bool Reporter::due(const State& state, bool fresh) {
+  if (style_ == Style::lines) return pace_.due(state.seconds, state.share);
+  const Clock::time_point now = Clock::now();
+  if (style_ == Style::bar ? state.done < state.total && now - last_ <= kRedraw : !fresh && now - last_ <= kReminder)
+    return false;
+  last_ = now;
   return true;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far work is, on stderr: a bar on a terminal, a line per item elsewhere, an object per item for machines.
+// How far work is, on stderr: a bar on a terminal, a line now and then elsewhere, an object per item for machines.
 #pragma once
 
 #include <chrono>
@@ -9,6 +9,7 @@
 
 #include "console.hpp"
 #include "kvant/pipeline/progress.hpp"
+#include "pace.hpp"
 
 namespace kvant::cli {
 
@@ -31,6 +32,7 @@ class Reporter final : public pipeline::Progress {
     std::uint64_t done, total;
     double seconds, share, rate;
   };
+  [[nodiscard]] bool due(const State& state, bool fresh);
   [[nodiscard]] std::string amount(double count) const;
   void write_line(const State& state);
   void write_object(const State& state);
@@ -42,6 +44,7 @@ class Reporter final : public pipeline::Progress {
   Style style_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_{};  ///< of the last output
+  Pace pace_;                 ///< of lines
   std::string item_;
   bool drawn_ = false;
 };

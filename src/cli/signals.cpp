@@ -51,6 +51,13 @@ std::array<LastWords, kFatal.size()> compose(const Console& console) {
 
 }  // namespace
 
+void ignore_write_signals() {
+  struct sigaction action {};
+  action.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &action, nullptr);
+  ::sigaction(SIGXFSZ, &action, nullptr);
+}
+
 void install_signal_handlers(const Console& console) {
   last_words = new std::array<LastWords, kFatal.size()>(compose(console));
   struct sigaction action {};
@@ -63,9 +70,6 @@ void install_signal_handlers(const Console& console) {
     if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
       ::sigaction(signal, &action, nullptr);
   }
-  action.sa_handler = SIG_IGN;
-  ::sigaction(SIGPIPE, &action, nullptr);
-  ::sigaction(SIGXFSZ, &action, nullptr);
 }
 
 }  // namespace kvant::cli

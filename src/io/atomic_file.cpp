@@ -48,13 +48,27 @@ fs::path absolute_output(const fs::path& path) {
   return p;
 }
 
+bool is_too_long(const fs::path& path) {
+  struct stat named;
+  return ::lstat(path.c_str(), &named) != 0 && errno == ENAMETOOLONG;
+}
+
+/// Whether the file system has room for the output's name, for those of the files that go into a folder, and for the
+/// temporary names beside all of them.
+bool names_fit(const fs::path& output, std::span<const fs::path> contents) {
+  const std::string temporary(40, 'x');  // is longer than any
+  const fs::path beside = output.parent_path() / temporary;
+  return !is_too_long(output) && !is_too_long(beside) && std::ranges::none_of(contents, [&](const fs::path& file) {
+    return is_too_long(output / file) || is_too_long(beside / file.parent_path() / temporary);
+  });
+}
+
 /// The parent exists, is a folder and can be written to, and what is asked for may be a name in it.
-Status check_parent(const fs::path& output) {
+Status check_parent(const fs::path& output, std::span<const fs::path> contents = {}) {
   const fs::path parent = output.parent_path();
   if (output.native().find('\0') != std::string::npos || output.filename().empty() || output.filename() == "..")
     return fail(ErrorCode::usage, "names no file or folder that could be written", where_of(output));
-  struct stat named;
-  if (::lstat(output.c_str(), &named) != 0 && errno == ENAMETOOLONG)
+  if (!names_fit(output, contents))
     return fail(ErrorCode::usage, "is a name too long for this file system; choose a shorter one", where_of(output));
   const auto st = look(parent, true);
   if (!st || !S_ISDIR(st->st_mode))
@@ -280,7 +294,7 @@ Result<AtomicFolder> AtomicFolder::create(const fs::path& path, OutputMode mode,
     AtomicFolder folder;
     folder.final_ = absolute_output(path);
     folder.mode_ = mode;
-    if (Status s = check_parent(folder.final_); !s) return propagate(s);
+    if (Status s = check_parent(folder.final_, contents); !s) return propagate(s);
     if (const auto earlier = check_existing_folder(folder.final_, mode, contents); !earlier) return propagate(earlier);
     if (fs::is_symlink(folder.final_)) folder.final_ = fs::canonical(folder.final_);
     auto lock = OutputLock::take(folder.final_);
@@ -434,7 +448,7 @@ Status check_output(std::span<const fs::path> inputs, const fs::path& output, Ou
                     std::span<const fs::path> contents) {
   return guarded([&]() -> Status {
     const fs::path path = absolute_output(output);
-    if (Status s = check_parent(path); !s) return s;
+    if (Status s = check_parent(path, contents); !s) return s;
     for (const fs::path& input : inputs)
       if (Status s = check_not_input(input, path, kind); !s) return s;
     if (kind == OutputKind::file) return check_existing_file(path, mode);

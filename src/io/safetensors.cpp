@@ -52,8 +52,12 @@ struct Plan {
 Status check_spec(const TensorSpec& spec, const Where& where) {
   Where at = where;
   at.tensor = printable(spec.name);
-  if (spec.name == "__metadata__" || spec.name.size() > kMaxNameBytes || spec.name.find('\0') != std::string::npos ||
-      find_invalid_utf8(spec.name))
+  if (spec.name.size() > kMaxNameBytes)
+    return fail(ErrorCode::limit,
+                "a name of " + std::to_string(spec.name.size()) + " bytes, at most " + std::to_string(kMaxNameBytes) +
+                    " are written",
+                at);
+  if (spec.name == "__metadata__" || spec.name.find('\0') != std::string::npos || find_invalid_utf8(spec.name))
     return fail(ErrorCode::usage, "a tensor cannot have this name in a safetensors file", at);
   if (spec.shape.size() > kMaxRank)
     return fail(ErrorCode::usage, "a tensor has at most " + std::to_string(kMaxRank) + " dimensions", at);

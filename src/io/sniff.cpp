@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string>
 #include <string_view>
 
@@ -60,13 +59,14 @@ std::string_view skip_white_space(std::string_view text) {
   return n == std::string_view::npos ? std::string_view{} : text.substr(n);
 }
 
+/// std::tolower() follows the locale.
+constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
 bool looks_like_html(std::string_view head) {
   head = skip_white_space(head);
   for (const std::string_view start : {"<!doctype"sv, "<html"sv, "<head"sv, "<?xml"sv}) {
     const std::string_view part = head.substr(0, start.size());
-    if (std::equal(part.begin(), part.end(), start.begin(), start.end(),
-                   [](unsigned char a, unsigned char b) { return std::tolower(a) == b; }))
-      return true;
+    if (std::ranges::equal(part, start, {}, lower)) return true;
   }
   return false;
 }

@@ -8,6 +8,7 @@
 
 #include "io/guard.hpp"
 #include "kvant/core/contract.hpp"
+#include "kvant/core/number_text.hpp"
 
 namespace kvant::nn {
 
@@ -21,9 +22,9 @@ std::int32_t greedy(std::span<const float> logits) {
 
 Result<Sampler> Sampler::make(const SamplingConfig& config) {
   if (!std::isfinite(config.temperature) || config.temperature < 0)
-    return fail(ErrorCode::usage, "temperature " + std::to_string(config.temperature) + ", expected a number >= 0");
+    return fail(ErrorCode::usage, "temperature " + number_text(config.temperature) + ", expected a number >= 0");
   if (!(config.top_p >= 0 && config.top_p <= 1))
-    return fail(ErrorCode::usage, "top-p " + std::to_string(config.top_p) + ", expected a number from 0 to 1");
+    return fail(ErrorCode::usage, "top-p " + number_text(config.top_p) + ", expected a number from 0 to 1");
   return Sampler(config);
 }
 

@@ -13,6 +13,7 @@
 #include "caches.hpp"
 #include "io/name_pattern.hpp"
 #include "kvant/core/checked.hpp"
+#include "kvant/core/number_text.hpp"
 #include "kvant/core/rng.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/quant/encode.hpp"
@@ -83,7 +84,7 @@ Status check(Layer& layer, std::string_view op, std::size_t m, Activations& data
                       to_text(layer.sample.scheme()) + ", " + std::to_string(layer.copies[0].out_features()) + "x" +
                       std::to_string(layer.copies[0].in_features()) + ", " + std::to_string(m) + " rows: row " +
                       std::to_string(rows[i]) + ", column " + std::to_string(layer.features[j]) + " is " +
-                      std::to_string(found) + ", expected " + std::to_string(expected(i, j)) +
+                      number_text(found) + ", expected " + number_text(expected(i, j)) +
                       " as on the generic tier; this is a defect of kvant");
     }
   return {};

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "kvant/calibrate/observers.hpp"
+#include "support/leading_number.hpp"
 
 namespace observer_test {
 
@@ -29,7 +30,7 @@ inline kvant::Result<kvant::AnyObserver> make(std::string_view name, std::string
       if (found == names.end()) std::abort();
       value = static_cast<Field>(found - names.begin());
     } else {
-      value = static_cast<Field>(std::strtod(text.c_str(), nullptr));
+      value = static_cast<Field>(kvant::test::leading_number(text));
     }
   });
   const auto wanted = options.empty() ? 0 : 1 + std::count(options.begin(), options.end(), ',');

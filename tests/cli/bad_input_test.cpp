@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "checkpoints.hpp"
 #include "run_kvant.hpp"
@@ -54,6 +55,55 @@ TEST(BadInput, IsRefusedWhereItIsNoRegularFile) {
   ASSERT_EQ(::bind(fd, static_cast<const sockaddr*>(raw), sizeof address), 0);
   expect_refused(folder, socket, 5, "not_regular_file");
   ::close(fd);
+}
+
+/// A component that no file system takes, and a path that no system call takes.
+std::vector<std::string> long_names(const TemporaryFolder& folder) {
+  std::string path = folder / "d";
+  while (path.size() <= 4096) path += "/" + std::string(100, 'd');
+  return {folder / std::string(256, 'x'), path};
+}
+
+TEST(LongNames, AreErrorsOfInputsAsWhatCannotBeOpened) {
+  const TemporaryFolder folder;
+  write_checkpoint(folder / "m", usual_tensors());
+  for (const std::string& name : long_names(folder)) {
+    const auto json = expect_refused(folder, name, 5, "io");
+    EXPECT_NE(text_at(json, "message").find("File name too long"), std::string::npos) << text_at(json, "message");
+    expect_error({"compare", folder / "m", name}, 5, "io");
+    expect_error({"eval", kTiny, "--text", name}, 5, "io");
+    expect_error({"gemm", "--a", name, "--w", name, "-o", folder / "y"}, 5, "io");
+    expect_error({"cast", name, "--to", "int8", "-o", folder / "y"}, 5, "io");
+  }
+  EXPECT_EQ(folder.names(), std::vector<std::string>{"m"});
+}
+
+TEST(LongNames, AreErrorsOfOutputsBeforeAnyWork) {
+  const TemporaryFolder folder;
+  write_checkpoint(folder / "m", usual_tensors());
+  ASSERT_EQ(run_kvant({"quantize", folder / "m", "-o", folder / "q", "--scheme", "int8-channel"}).exit, 0);
+  for (const std::string& name : long_names(folder)) {
+    expect_error({"quantize", folder / "m", "-o", name, "--scheme", "int8-channel"}, 2, "usage");
+    expect_error({"quantize", kTiny, "-o", name, "--scheme", "int8-channel", "--force"}, 2, "usage");
+    const auto json = expect_error({"dequantize", folder / "q", "-o", name}, 2, "usage");
+    EXPECT_NE(text_at(json, "message").find("too long"), std::string::npos) << text_at(json, "message");
+    EXPECT_NE(run_kvant({"dequantize", folder / "q", "-o", name}).err.find("too long"), std::string::npos);
+  }
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"m", "q"}));
+}
+
+TEST(LongNames, OfTensorsAreALimit) {
+  const TemporaryFolder folder;
+  const std::string longest = std::string(64 * 1024 - 7, 'n') + ".weight";
+  write_checkpoint(folder / "m", {{longest, {{4, 32}}}});
+  EXPECT_EQ(run_kvant({"inspect", folder / "m"}).exit, 0);
+  const auto json =
+      expect_error({"quantize", folder / "m", "-o", folder / "q", "--scheme", "int8-channel"}, 6, "limit");
+  EXPECT_NE(text_at(json, "message").find("at most 65536"), std::string::npos) << text_at(json, "message");
+  folder.write("n",
+               safetensors_bytes(R"({"n)" + longest + R"(":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", ""));
+  expect_refused(folder, folder / "n", 6, "limit");
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"m", "n"}));
 }
 
 TEST(BadInput, IsRefusedWhereItIsAbsentOrHoldsNoModel) {

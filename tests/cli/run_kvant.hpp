@@ -42,6 +42,7 @@ struct Setting {
   std::filesystem::path folder{};          ///< to run in; empty: the test's
   std::filesystem::path out{};             ///< where stdout goes instead of Outcome::out
   std::filesystem::path err{};
+  bool nobody_reads = false;  ///< stdout is a pipe whose other end is closed
 };
 
 /// A program that runs. Its output goes to files, so that nobody has to read while it runs.
@@ -58,7 +59,10 @@ class Child {
     argv.push_back(nullptr);
     pid_ = ::fork();
     if (pid_ != 0) return;
-    redirect(out_, STDOUT_FILENO);
+    if (setting.nobody_reads)
+      break_stdout();
+    else
+      redirect(out_, STDOUT_FILENO);
     redirect(err_, STDERR_FILENO);
     ::unsetenv("KVANT_TIER");
     for (std::string& text : setting.environment) ::putenv(text.data());
@@ -93,6 +97,13 @@ class Child {
   static void redirect(const std::filesystem::path& path, int to) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY, 0600);
     if (fd < 0 || ::dup2(fd, to) < 0) ::_exit(125);
+  }
+
+  static void break_stdout() {
+    int ends[2];
+    if (::pipe(ends) != 0 || ::dup2(ends[1], STDOUT_FILENO) < 0) ::_exit(125);
+    ::close(ends[0]);
+    ::close(ends[1]);
   }
 
   TemporaryFolder scratch_;

@@ -43,6 +43,13 @@ TEST(Help, WorksOnAnyLine) {
   EXPECT_EQ(run_kvant({"quantize", "-h", "--no-such-option"}).exit, 0);
 }
 
+TEST(Help, StandsBeforeTheErrorOfAnEmptyLine) {
+  const Outcome run = run_kvant({});
+  EXPECT_EQ(run.exit, 2);
+  EXPECT_EQ(run.out, run_kvant({"-h"}).out);
+  EXPECT_EQ(run.err, "kvant: no verb given; 'kvant -h' lists them\n");
+}
+
 TEST(Version, NamesCommitCompilerAndTiers) {
   const Outcome run = run_kvant({"--version"});
   EXPECT_EQ(run.exit, 0);

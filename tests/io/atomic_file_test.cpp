@@ -324,6 +324,33 @@ TEST(AtomicFile, RefusesANameThatIsTooLongBeforeAnyWork) {
   EXPECT_TRUE(folder.names().empty());
 }
 
+/// A folder whose path has so many bytes.
+fs::path folder_of_length(const TemporaryFolder& root, std::size_t length) {
+  fs::path path = root.path();
+  while (length - path.native().size() > 220) path /= std::string(200, 'd');
+  path /= std::string(length - path.native().size() - 1, 'd');
+  fs::create_directories(path);
+  return path;
+}
+
+TEST(AtomicFile, RefusesAPathWithoutRoomForTemporaryNames) {
+  const TemporaryFolder root;
+  const fs::path deep = folder_of_length(root, 4080);
+  EXPECT_EQ(code_of(AtomicFile::create(deep / "x", OutputMode::refuse)), "usage");
+  EXPECT_EQ(code_of(AtomicFolder::create(deep / "x", OutputMode::refuse)), "usage");
+  EXPECT_TRUE(fs::is_empty(deep));
+}
+
+TEST(AtomicFolder, RefusesAPathWithoutRoomForItsFiles) {
+  const TemporaryFolder root;
+  const fs::path folder = folder_of_length(root, 4000);
+  const fs::path contents[] = {std::string(60, 'c') + "/" + std::string(60, 'c')};
+  EXPECT_EQ(code_of(AtomicFolder::create(folder / "x", OutputMode::refuse, contents)), "usage");
+  EXPECT_EQ(code_of(check_output({}, folder / "x", OutputKind::folder, OutputMode::refuse, contents)), "usage");
+  EXPECT_TRUE(AtomicFolder::create(folder / "x", OutputMode::refuse));
+  EXPECT_TRUE(fs::is_empty(folder));
+}
+
 TEST(AtomicFolder, ReplacesTheTargetOfALink) {
   const TemporaryFolder folder;
   fs::create_directory(folder / "disk");

@@ -405,7 +405,7 @@ TEST(SafetensorsWriter, RefusesNamesAndShapesThatNoReaderTakes) {
   EXPECT_EQ(create({{"__metadata__", DType::u8, {1}}}), "usage");
   EXPECT_EQ(create({{"\xff", DType::u8, {1}}}), "usage");
   EXPECT_EQ(create({{"a\0"s, DType::u8, {1}}}), "usage");
-  EXPECT_EQ(create({{std::string(kMaxNameBytes + 1, 'a'), DType::u8, {1}}}), "usage");
+  EXPECT_EQ(create({{std::string(kMaxNameBytes + 1, 'a'), DType::u8, {1}}}), "limit");
   EXPECT_EQ(create({{"a", DType::u8, std::vector<std::uint64_t>(kMaxRank + 1, 1)}}), "usage");
   EXPECT_EQ(create({{"a", DType::f4, {3}}}), "misaligned");
   EXPECT_EQ(create({{"a", DType::u8, {UINT64_MAX, 2}}}), "overflow");

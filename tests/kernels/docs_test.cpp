@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstddef>
-#include <cstdlib>
 #include <random>
 #include <string>
 #include <variant>
@@ -14,6 +13,7 @@
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/linear/pack.hpp"
 #include "kvant/quant/encode.hpp"
+#include "support/leading_number.hpp"
 
 namespace kvant::test {
 namespace {
@@ -73,7 +73,8 @@ TEST(KernelsPage, SaysWhatIntegerScaledFormatsTakeInMemory) {
     const std::size_t at = text.find("In memory `is4`");
     const std::size_t words = text.find(c.words, at);
     ASSERT_NE(words, std::string::npos);
-    EXPECT_EQ(std::atof(text.c_str() + words + std::string(c.words).size()), bits) << c.scheme;
+    EXPECT_EQ(kvant::test::leading_number(std::string_view(text).substr(words + std::string(c.words).size())), bits)
+        << c.scheme;
   }
 }
 

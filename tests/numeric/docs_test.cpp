@@ -10,6 +10,7 @@
 
 #include "docs/page.hpp"
 #include "kvant/numeric/profile.hpp"
+#include "support/leading_number.hpp"
 
 namespace {
 
@@ -19,7 +20,7 @@ const std::string kPage = "docs/numerics.md";
 float number(const std::string& text) {
   if (text.starts_with("2^")) return std::ldexp(1.0f, std::atoi(text.c_str() + 2));
   if (text.starts_with("10^")) return std::pow(10.0f, static_cast<float>(std::atoi(text.c_str() + 3)));
-  return std::strtof(text.c_str(), nullptr);
+  return kvant::test::leading_number<float>(text);
 }
 
 TEST(NumericsPage, HasARowForEveryFormatWithItsWidthAndLargestNumber) {

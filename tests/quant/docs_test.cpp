@@ -6,13 +6,13 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "docs/page.hpp"
 #include "kvant/quant/encode.hpp"
 #include "kvant/quant/integer_scale_rule.hpp"
+#include "support/leading_number.hpp"
 
 namespace {
 
@@ -38,7 +38,8 @@ TEST(FormatsPage, SaysWhatEachSchemeTakes) {
     ASSERT_TRUE(scheme) << row[0];
     const double bits = static_cast<double>(kvant::stored_bits(*scheme, 4096, 4096)) / (4096.0 * 4096.0);
     const std::size_t digits = row[5].find('.') == std::string::npos ? 0 : row[5].size() - row[5].find('.') - 1;
-    EXPECT_NEAR(std::atof(row[5].c_str()), bits, 0.51 * std::pow(10.0, -static_cast<double>(digits))) << row[0];
+    EXPECT_NEAR(kvant::test::leading_number(row[5]), bits, 0.51 * std::pow(10.0, -static_cast<double>(digits)))
+        << row[0];
   }
   for (const kvant::BlockFormat& b : kvant::kBlockFormats) EXPECT_FALSE(table.row(b.name).empty());
 }
@@ -52,10 +53,10 @@ TEST(FormatsPage, WorksOutScalesThatArePowersOfTwo) {
     for (std::size_t c = 0; c < kRules.size(); ++c) {
       kvant::QuantizeOptions options;
       options.power_rule = kRules[c];
-      const kvant::Matrix<float> w(1, 32, std::strtof(table.rows[r][0].c_str(), nullptr));
+      const kvant::Matrix<float> w(1, 32, kvant::test::leading_number<float>(table.rows[r][0]));
       const auto q = kvant::quantize(w.view(), *kvant::parse_scheme("mxfp4"), options);
       ASSERT_TRUE(q);
-      EXPECT_EQ(q->scales[0].values[0], std::strtof(table.rows[r][c + 1].c_str(), nullptr))
+      EXPECT_EQ(q->scales[0].values[0], kvant::test::leading_number<float>(table.rows[r][c + 1]))
           << table.rows[r][0] << " " << table.rows[0][c + 1];
     }
 }
@@ -74,9 +75,9 @@ TEST(FormatsPage, WorksOutBothConventionsOfNvfp4) {
       const auto q = kvant::quantize(w.view(), *kvant::parse_scheme("nvfp4"), options);
       ASSERT_TRUE(q);
       const page::Row row = t.row(divides ? "compressed-tensors" : "modelopt");
-      EXPECT_EQ(q->scales[1].values[0], std::strtof(row[1].c_str(), nullptr));
-      EXPECT_EQ(q->scales[0].values[0], std::strtof(row[2].c_str(), nullptr));
-      EXPECT_EQ(q->scales[0].values[1], std::strtof(row[3].c_str(), nullptr));
+      EXPECT_EQ(q->scales[1].values[0], kvant::test::leading_number<float>(row[1]));
+      EXPECT_EQ(q->scales[0].values[0], kvant::test::leading_number<float>(row[2]));
+      EXPECT_EQ(q->scales[0].values[1], kvant::test::leading_number<float>(row[3]));
       ++found;
     }
   }
@@ -95,7 +96,8 @@ TEST(FormatsPage, GivesTheRuleOfIntegerScales) {
     EXPECT_TRUE(row[4].starts_with(std::to_string(rule.first_zero)) && row[4].ends_with(std::to_string(last_zero)));
     const float low = kvant::format_info(scheme.format).decode(0) - static_cast<float>(last_zero);
     const float high = kvant::format_info(scheme.format).max - static_cast<float>(rule.first_zero);
-    EXPECT_EQ(std::atof(row[5].c_str()), static_cast<double>(static_cast<float>(rule.max_scale) * std::max(-low, high)))
+    EXPECT_EQ(kvant::test::leading_number(row[5]),
+              static_cast<double>(static_cast<float>(rule.max_scale) * std::max(-low, high)))
         << name;
     EXPECT_NE(row[6].find("(s - 1) + " + std::to_string(rule.scale_step) + " (z - " + std::to_string(rule.first_zero) +
                           "), " + std::to_string(rule.record_bits) + " bits"),

@@ -17,6 +17,7 @@
 
 #include "kvant/core/error.hpp"
 #include "kvant/core/fp_environment.hpp"
+#include "kvant/core/number_text.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/quant/choose.hpp"
 #include "kvant/quant/grid.hpp"
@@ -291,8 +292,7 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
                                           std::to_string(weight.cols()));
   for (const float w : options.column_weights)
     if (is_negative(w) ? order_key(w) != 0 : !is_finite(w))
-      return fail(ErrorCode::usage,
-                  "a column weight of " + std::to_string(w) + ", expected a finite one of at least 0");
+      return fail(ErrorCode::usage, "a column weight of " + number_text(w) + ", expected a finite one of at least 0");
   const DefaultFpEnvironment standard;  // for what is computed here; tasks have their own
   QMatrix q = detail::blank(weight.rows(), weight.cols(), scheme);
   Grid grid(scheme, context.kernels());

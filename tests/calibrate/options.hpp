@@ -9,8 +9,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "../support/leading_number.hpp"
 #include "kvant/calibrate/observers.hpp"
-#include "support/leading_number.hpp"
 
 namespace observer_test {
 

@@ -95,7 +95,7 @@ Result<Linear> make_layer(MatrixView<const float> w, FormatId kept, const std::o
   auto layer = Rtn{}({source.tensor, w}, *scheme, context);
   if (!layer) return propagate(layer);
   if (layer->weight.clamped_scales != 0) return beyond_storage(layer->weight.clamped_scales, source);
-  return Linear::from(std::move(*layer));
+  return Linear::from(*layer);
 }
 
 Result<Linear> read_tensor(const WeightSource& source, const std::optional<Scheme>& scheme, const Context& context) {

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <exception>
 #include <thread>
-#include <utility>
 
 namespace kvant {
 namespace {
@@ -40,7 +39,8 @@ ThreadPool::ThreadPool(unsigned threads) {
   const unsigned extra = threads > kMost ? kMost : threads > 1 ? threads - 1 : 0;
   workers_.reserve(extra);
   try {
-    while (workers_.size() < extra) workers_.emplace_back([this] { work(); });
+    while (workers_.size() < extra)
+      workers_.emplace_back([this, worker = static_cast<unsigned>(workers_.size()) + 1] { work(worker); });
   } catch (const std::exception&) {
     return;  // as many as there are
   }
@@ -53,19 +53,13 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::take_tasks() noexcept {
-  try {
-    for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) task_(context_, i);
-  } catch (...) {
-    next_.store(count_, std::memory_order_relaxed);  // nobody begins another task
-    const std::lock_guard<std::mutex> lock(failure_mutex_);
-    if (failure_ == nullptr) failure_ = std::current_exception();
-  }
+void ThreadPool::take_tasks(unsigned worker) noexcept {
+  for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) task_(context_, i, worker);
 }
 
-void ThreadPool::run(std::size_t count, Task task, void* context) {
+void ThreadPool::run(std::size_t count, Task task, void* context) noexcept {
   if (count <= 1 || workers_.empty() || busy_.exchange(true, std::memory_order_acquire)) {
-    for (std::size_t i = 0; i < count; ++i) task(context, i);
+    for (std::size_t i = 0; i < count; ++i) task(context, i, 0);
     return;
   }
   count_ = count;
@@ -76,16 +70,14 @@ void ThreadPool::run(std::size_t count, Task task, void* context) {
   std::uint32_t state = (state_.load(std::memory_order_relaxed) + kJob) | kOpen;
   state_.store(state, std::memory_order_release);
   state_.notify_all();
-  take_tasks();
+  take_tasks(0);
   // Whoever has not joined by now never sees this job; whoever has is waited for.
   state = state_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
   while ((state & kJoined) != 0) state = wait_while(state_, state);
-  const std::exception_ptr failure = std::exchange(failure_, nullptr);
   busy_.store(false, std::memory_order_release);
-  if (failure != nullptr) std::rethrow_exception(failure);
 }
 
-void ThreadPool::work() noexcept {
+void ThreadPool::work(unsigned worker) noexcept {
   std::uint32_t done = 0;  // number of the last job taken part in
   std::uint32_t state = 0;
   for (;;) {
@@ -96,7 +88,7 @@ void ThreadPool::work() noexcept {
     }
     if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire)) continue;
     done = state & ~(kOpen | kJoined);
-    take_tasks();
+    take_tasks(worker);
     state = state_.fetch_sub(1, std::memory_order_acq_rel) - 1;
     if ((state & (kOpen | kJoined)) == 0) state_.notify_all();
   }

@@ -5,8 +5,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -15,8 +13,8 @@
 namespace kvant {
 
 /// An executor of `threads` threads, the caller of run() being one of them. Idle workers spin briefly, then sleep.
-/// A run() while another is under way, from inside a task or from another thread, is done by its caller alone. When
-/// tasks throw, as for lack of memory, run() throws the first exception after all threads have left the job.
+/// A run() while another is under way, from inside a task or from another thread, is done by its caller alone, as
+/// worker 0 of that run.
 class ThreadPool final : public Executor {
  public:
   /// Where the system grants fewer threads, the pool is that much smaller.
@@ -24,11 +22,11 @@ class ThreadPool final : public Executor {
   ~ThreadPool() override;
 
   [[nodiscard]] unsigned concurrency() const noexcept override { return static_cast<unsigned>(workers_.size()) + 1; }
-  void run(std::size_t count, Task task, void* context) override;
+  void run(std::size_t count, Task task, void* context) noexcept override;
 
  private:
-  void work() noexcept;
-  void take_tasks() noexcept;
+  void work(unsigned worker) noexcept;
+  void take_tasks(unsigned worker) noexcept;
 
   // state_: number of the current job << 16 | kOpen while workers may join it | how many have joined and not left.
   static constexpr std::uint32_t kOpen = 0x8000;
@@ -42,8 +40,6 @@ class ThreadPool final : public Executor {
   std::size_t count_ = 0;
   Task task_ = nullptr;
   void* context_ = nullptr;
-  std::mutex failure_mutex_;
-  std::exception_ptr failure_;
   std::vector<std::thread> workers_;
 };
 

@@ -61,6 +61,10 @@ inline Floats from_bits(Words x) noexcept { return _mm256_castsi256_ps(x); }
 inline Words shift_right(Words x, std::size_t count) noexcept {
   return reinterpret_cast<Words>(reinterpret_cast<Shiftable>(x) >> static_cast<std::uint32_t>(count));
 }
+template <int kCount>
+inline Words shift_right_signed(Words x) noexcept {
+  return _mm256_srai_epi32(x, kCount);
+}
 inline Words shift_left(Words x, std::size_t count) noexcept {
   return reinterpret_cast<Words>(reinterpret_cast<Shiftable>(x) << static_cast<std::uint32_t>(count));
 }

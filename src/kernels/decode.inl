@@ -95,19 +95,6 @@ inline void decode(const DecodeArgs& g) noexcept {
 
 // ---- 16-bit floats --------------------------------------------------------------------------------------------------
 
-/// The NaN of a sign, in the upper half of a word; where x is a number, `code`.
-inline Words quiet_nan_or(Floats x, Words code, std::int32_t nan) noexcept {
-  const Words signs = and_words(shift_right(to_bits(x), 16), splat_word(0x8000));
-  return select(ordered(x), code, or_words(signs, splat_word(nan)));
-}
-inline Words bfloat16_code(Floats x) noexcept {
-  const Words odd = and_words(shift_right(to_bits(x), 16), splat_word(1));
-  return shift_right(add_words(add_words(to_bits(x), splat_word(0x7fff)), odd), 16);
-}
-inline Floats made_quiet(Floats x) noexcept {
-  return from_bits(or_words(to_bits(x), and_not(ordered(x), splat_word(0x400000))));
-}
-
 /// Some numbers at a time; those with NaN among them again, with care for NaN.
 template <class Code>
 inline void narrow(const NarrowArgs& g, Code code, std::int32_t nan) noexcept {
@@ -130,11 +117,11 @@ inline void narrow(const NarrowArgs& g, Code code, std::int32_t nan) noexcept {
 }
 inline void narrow_fp16(const NarrowArgs& g) noexcept {
   narrow(
-      g, [](Floats x) { return half_code(x); }, 0x7e00);
+      g, [](Floats x) { return half_code(x); }, kNanFp16);
 }
 inline void narrow_bf16(const NarrowArgs& g) noexcept {
   narrow(
-      g, [](Floats x) { return bfloat16_code(x); }, 0x7fc0);
+      g, [](Floats x) { return bfloat16_code(x); }, kNanBf16);
 }
 template <class Value>
 inline void widen(const WidenArgs& g, Value value) noexcept {

@@ -18,6 +18,25 @@ inline Words largest_of_each(const Words (&v)[kLanes]) noexcept {
   return to_bits(fold_each(bits, [](Floats a, Floats b) { return from_bits(larger(to_bits(a), to_bits(b))); }));
 }
 
+// ---- 16-bit floats --------------------------------------------------------------------------------------------------
+
+constexpr std::int32_t kNanFp16 = 0x7e00, kNanBf16 = 0x7fc0;
+
+/// The NaN of a sign, in the upper half of a word; where x is a number, `code`.
+inline Words quiet_nan_or(Floats x, Words code, std::int32_t nan) noexcept {
+  const Words signs = and_words(shift_right(to_bits(x), 16), splat_word(0x8000));
+  return select(ordered(x), code, or_words(signs, splat_word(nan)));
+}
+inline Words bfloat16_code(Floats x) noexcept {
+  const Words odd = and_words(shift_right(to_bits(x), 16), splat_word(1));
+  return shift_right(add_words(add_words(to_bits(x), splat_word(0x7fff)), odd), 16);
+}
+inline Floats made_quiet(Floats x) noexcept {
+  return from_bits(or_words(to_bits(x), and_not(ordered(x), splat_word(0x400000))));
+}
+
+// ---- formats of up to 8 bits ----------------------------------------------------------------------------------------
+
 struct IntegerFormat {
   Floats low, high;
   float step;  // the value of one

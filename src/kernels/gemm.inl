@@ -33,6 +33,30 @@ struct W8 {
   }
 };
 
+/// Minifloats whose codes are all numbers: their fields are shifted to where a float has its own, and the exponents'
+/// bases differ by a factor. Subnormal numbers come out right, since a float has such numbers too.
+template <std::size_t kMantissa>
+struct W8Minifloat {
+  static constexpr std::size_t kInputs = 4, kColumns = 64;
+  Floats unit;
+  explicit W8Minifloat(const GemmArgs& g) noexcept : unit(splat(g.level_unit)) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    constexpr std::int32_t kFields = INT32_MIN | 0x7f << (23 - kMantissa);
+    const Words code = i == 3 ? v : shift_left(v, 24 - 8 * i);
+    return multiply(from_bits(and_words(shift_right_signed<1 + kMantissa>(code), splat_word(kFields))), unit);
+  }
+};
+
+/// Any codes of 8 bits.
+struct W8Table {
+  static constexpr std::size_t kInputs = 4, kColumns = 64;
+  const float* levels;
+  explicit W8Table(const GemmArgs& g) noexcept : levels(g.levels) {}
+  Floats value(Words v, std::size_t i) const noexcept {
+    return look_up(levels, 256, i == 3 ? shift_right(v, 24) : and_words(shift_right(v, 8 * i), splat_word(0xff)));
+  }
+};
+
 // ---- where the weights are ------------------------------------------------------------------------------------------
 
 /// Where a tile of outputs begins, and how many bytes ahead of what is read memory should be fetched: even lines of 64
@@ -130,18 +154,36 @@ struct Stream {
 
 [[gnu::always_inline]] inline std::size_t ceil_div(std::size_t a, std::size_t b) noexcept { return (a + b - 1) / b; }
 
-/// y of a finished tile of `rows` x `vectors`: the sums, times the scale of their row if rows have one, plus bias.
+/// Some outputs beside each other, `count` of a vector at most, as y's type and over what it holds.
+inline void store_outputs(const GemmArgs& g, std::size_t at, Floats y, std::size_t count) noexcept {
+  if (g.y_type == OutputType::f32) {
+    const Lanes which = lanes(0, count);
+    if (g.accumulate) y = add(load(g.y + at, which), y);
+    store(g.y + at, y, which);
+    return;
+  }
+  const bool is_fp16 = g.y_type == OutputType::fp16;
+  if (count > kLanes) count = kLanes;
+  if (g.accumulate) {
+    const Words held = load_halfs(g.y16 + at, count);
+    y = add(made_quiet(is_fp16 ? half_value(held) : from_bits(shift_left(held, 16))), y);
+  }
+  const Words code = is_fp16 ? quiet_nan_or(y, half_code(y), kNanFp16) : quiet_nan_or(y, bfloat16_code(y), kNanBf16);
+  store_halfs(g.y16 + at, code, count);
+}
+
+/// y of a finished tile of `rows` x `vectors`: the sums, times the scale of their row if rows have one, plus bias, and
+/// what else is to become of them.
 [[gnu::noinline]] void store_tile(const GemmArgs& g, const Place& at, const Floats* sum, std::size_t rows,
                                   std::size_t vectors, const float* row_scales) noexcept {
   for (std::size_t c = 0; c < vectors; ++c) {
     const std::size_t column = at.column + c * kLanes;
     if (column >= g.n) return;
-    const Lanes which = lanes(0, g.n - column);
-    const Floats bias = g.bias != nullptr ? load(g.bias + column, which) : zero();
+    const Floats bias = g.bias != nullptr ? load(g.bias + column, lanes(0, g.n - column)) : zero();
     for (std::size_t r = 0; r < rows; ++r) {
       const Floats x = sum[r * vectors + c];
       const Floats y = row_scales != nullptr ? fma(x, splat(row_scales[at.row + r]), bias) : add(x, bias);
-      store(g.y + (at.row + r) * g.ldy + column, y, which);
+      store_outputs(g, (at.row + r) * g.ldy + column, multiply(y, splat(g.scale)), g.n - column);
     }
   }
 }
@@ -419,6 +461,19 @@ template <class W>
 inline void gemm_f32(const GemmArgs& g) noexcept {
   run<FloatTiles<W>, W>(g);
 }
+inline void gemm_w8_f32(const GemmArgs& g) noexcept {
+  if (g.levels == nullptr) return gemm_f32<W8>(g);
+  switch (g.mantissa_bits) {
+    case 2:
+      return gemm_f32<W8Minifloat<2>>(g);
+    case 3:
+      return gemm_f32<W8Minifloat<3>>(g);
+    case 4:
+      return gemm_f32<W8Minifloat<4>>(g);
+    default:
+      return gemm_f32<W8Table>(g);
+  }
+}
 template <class D>
 inline void gemm_s8(const GemmArgs& g) noexcept {
   if constexpr (kMissesLowest<D>) {
@@ -436,7 +491,10 @@ inline void gemm_s8(const GemmArgs& g) noexcept {
       part.a_s8 += part.m * part.lda;
       part.a_scales += part.m;
       part.a_sums_s32 += part.m * (part.group != 0 ? ceil_div(part.k, part.group) : 0);
-      part.y += part.m * part.ldy;
+      if (part.y_type == OutputType::f32)
+        part.y += part.m * part.ldy;
+      else
+        part.y16 += part.m * part.ldy;
     }
   } else {
     run<Int8Tiles<D>, D>(g);

@@ -65,6 +65,10 @@ inline Floats to_floats(Words x) noexcept { return vcvtq_f32_s32(x); }
 inline Words shift_right(Words x, std::size_t count) noexcept {
   return to_words(vshlq_u32(vreinterpretq_u32_s32(x), vdupq_n_s32(-static_cast<std::int32_t>(count))));
 }
+template <int kCount>
+inline Words shift_right_signed(Words x) noexcept {
+  return vshrq_n_s32(x, kCount);
+}
 inline Words shift_left(Words x, std::size_t count) noexcept {
   return vshlq_s32(x, vdupq_n_s32(static_cast<std::int32_t>(count)));
 }

@@ -15,7 +15,7 @@
 inline void fill(Kernels& table) noexcept {
   table.gemm_f32_f32 = &gemm_f32<F32>;
   table.gemm_bf16_f32 = &gemm_f32<Bf16>;
-  table.gemm_w8_f32 = &gemm_f32<W8>;
+  table.gemm_w8_f32 = &gemm_w8_f32;
   table.gemm_w4_f32 = &gemm_f32<W4>;
   table.gemm_w2_f32 = &gemm_f32<W2>;
   table.gemm_w1_f32 = &gemm_f32<W1>;
@@ -24,6 +24,7 @@ inline void fill(Kernels& table) noexcept {
   table.gemm_w2_s8 = &gemm_s8<DotW2>;
   table.gemm_w1_s8 = &gemm_s8<DotW1>;
   table.quantize_rows_s8 = &quantize_rows;
+  table.sum_groups_f32 = &sum_groups;
   table.syrk_f32 = &syrk;
   table.encode_integer = &encode_integer;
   table.encode_minifloat = &encode_minifloat;

@@ -11,17 +11,15 @@
 
 namespace kvant {
 
-/// The kernel that Linear::multiply calls: gemm_f32_f32 for layers whose rows are decoded as they run.
+/// The kernel that Linear::multiply calls.
 [[nodiscard]] inline const kernels::Op& op_of(const Linear& layer) {
   using kernels::WeightLayout;
   constexpr std::array kLayoutsInOrder{WeightLayout::f32, WeightLayout::bf16, WeightLayout::w8,
                                        WeightLayout::w4,  WeightLayout::w2,   WeightLayout::w1};
-  const PackedWeight* packed = layer.packed();
-  const WeightLayout layout =
-      packed != nullptr ? kLayoutsInOrder[static_cast<std::size_t>(packed->layout)] : WeightLayout::f32;
+  const WeightLayout layout = kLayoutsInOrder[static_cast<std::size_t>(layer.packed().layout)];
   for (const kernels::Op& op : kernels::kOps)
     if (op.weights == layout && std::holds_alternative<kernels::Gemm kernels::Kernels::*>(op.slot) &&
-        (op.activations == kernels::Activations::s8) == layer.runs_on_integers())
+        (op.activations == kernels::ActivationType::s8) == layer.runs_on_integers())
       return op;
   return kernels::kOps[0];
 }

@@ -251,9 +251,21 @@ struct Model::Workspace {
 
   [[nodiscard]] MatrixView<float> use(Matrix<float>& m) const { return m.view().rows(0, rows); }
 
+  /// Room for the inputs of every layer.
+  Status reserve(const std::deque<Block>& blocks, std::size_t most) {
+    for (const Block& b : blocks) {
+      for (const Linear* reader : {&b.q, &b.k, &b.v, &b.gate, &b.up})
+        if (Status s = reader->reserve(normed_rows, most); !s) return s;
+      if (Status s = b.o.reserve(attended_rows, most); !s) return s;
+      if (Status s = b.down.reserve(gate_rows, most); !s) return s;
+    }
+    return {};
+  }
+
   std::size_t rows = 0;  ///< of the chunk at hand
   Matrix<float> x, normed, q, k, v, attended, gate, up, cosines, sines;
-  Matrix<float> scores;  ///< one row per task of attention
+  Matrix<float> scores;                               ///< one row per task of attention
+  Activations normed_rows, attended_rows, gate_rows;  ///< what layers make of their inputs
 };
 
 Status Model::check_call(std::span<const std::int32_t> ids, const KvCache& cache) const {
@@ -273,6 +285,7 @@ template <class Take>
 Status Model::run_chunks(std::span<const std::int32_t> ids, KvCache& cache, const Context& context,
                          const Take& take) const {
   Workspace work(config_, std::min(ids.size(), kChunk), cache.length() + ids.size());
+  if (Status s = work.reserve(blocks_, std::min(ids.size(), kChunk)); !s) return s;
   for (std::size_t first = 0; first < ids.size(); first += kChunk) {
     work.rows = std::min(kChunk, ids.size() - first);
     if (Status s = run_blocks(ids.subspan(first, work.rows), cache.length() + first, cache, work, context); !s)
@@ -340,9 +353,10 @@ Status Model::run_attention(std::size_t layer, std::size_t position, KvCache& ca
   const Block& block = blocks_[layer];
   const auto normed = work.use(work.normed);
   normalize(work.use(work.x), block.attention_norm, normed, context);
-  if (Status s = block.q.multiply(normed, work.use(work.q), context); !s) return s;
-  if (Status s = block.k.multiply(normed, work.use(work.k), context); !s) return s;
-  if (Status s = block.v.multiply(normed, work.use(work.v), context); !s) return s;
+  work.normed_rows.assign(normed);
+  if (Status s = block.q.multiply(work.normed_rows, work.use(work.q), context); !s) return s;
+  if (Status s = block.k.multiply(work.normed_rows, work.use(work.k), context); !s) return s;
+  if (Status s = block.v.multiply(work.normed_rows, work.use(work.v), context); !s) return s;
   for_rows(work.rows, context, [&](std::size_t r) {
     config_.architecture->positions(work.q.row(r), work.cosines.row(r), work.sines.row(r));
     config_.architecture->positions(work.k.row(r), work.cosines.row(r), work.sines.row(r));
@@ -358,28 +372,20 @@ Status Model::run_attention(std::size_t layer, std::size_t position, KvCache& ca
       attention(work.q.row(r).subspan(h * d, d), head, position + r + 1, work.scores.row(task),
                 work.attended.row(r).subspan(h * d, d));
   });
-  return add_product(block.o, work.attended, work, context);
+  work.attended_rows.assign(work.use(work.attended));
+  return block.o.multiply(work.attended_rows, work.use(work.x), context, {.accumulate = true});
 }
 
 Status Model::run_ffn(const Block& block, Workspace& work, const Context& context) const {
   const auto normed = work.use(work.normed);
   normalize(work.use(work.x), block.ffn_norm, normed, context);
-  if (Status s = block.gate.multiply(normed, work.use(work.gate), context); !s) return s;
-  if (Status s = block.up.multiply(normed, work.use(work.up), context); !s) return s;
+  work.normed_rows.assign(normed);
+  if (Status s = block.gate.multiply(work.normed_rows, work.use(work.gate), context); !s) return s;
+  if (Status s = block.up.multiply(work.normed_rows, work.use(work.up), context); !s) return s;
   for_rows(work.rows, context,
            [&](std::size_t r) { config_.architecture->activation(work.gate.row(r), work.up.row(r)); });
-  return add_product(block.down, work.gate, work, context);
-}
-
-/// x += linear(input), by way of `normed`.
-Status Model::add_product(const Linear& linear, Matrix<float>& input, Workspace& work, const Context& context) const {
-  const auto product = work.use(work.normed);
-  if (Status s = linear.multiply(work.use(input), product, context); !s) return s;
-  for_rows(work.rows, context, [&](std::size_t r) {
-    const std::span<float> x = work.x.row(r);
-    for (std::size_t i = 0; i < x.size(); ++i) x[i] += product(r, i);
-  });
-  return {};
+  work.gate_rows.assign(work.use(work.gate));
+  return block.down.multiply(work.gate_rows, work.use(work.x), context, {.accumulate = true});
 }
 
 void Model::normalize(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out,

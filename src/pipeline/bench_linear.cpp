@@ -55,16 +55,13 @@ Matrix<float> gather(MatrixView<const float> from, std::span<const std::size_t> 
 }
 
 Result<Linear> make_linear(MatrixView<const float> w, const Scheme& scheme, const Context& context) {
-  if (scheme.is_cast()) return Linear::from_float(w, scheme.format);
+  if (scheme.is_cast()) return Linear::from_float(w, scheme.format, {}, context);
   auto q = quantize(w, scheme, {}, context);
   if (!q) return propagate(q);
-  return Linear::from({std::move(*q), {}});
+  return Linear::from({std::move(*q), {}}, context);
 }
 
-double bytes_of(const Linear& layer) {
-  if (const PackedWeight* packed = layer.packed()) return static_cast<double>(packed->bytes.size());
-  return static_cast<double>(layer.stored_bits()) / 8;
-}
+double bytes_of(const Linear& layer) { return static_cast<double>(layer.packed().bytes.size()); }
 
 /// One call with unwritable values in the sampled places, then those places bit by bit.
 Status check(Layer& layer, std::string_view op, std::size_t m, Activations& data, const Context& context) {
@@ -100,7 +97,7 @@ BenchCase make_case(const std::shared_ptr<Layer>& layer, std::size_t m, const st
   c.n = first.out_features();
   c.k = first.in_features();
   c.m = m;
-  c.arithmetic = op.activations == kernels::Activations::s8 ? Arithmetic::s8 : Arithmetic::f32;
+  c.arithmetic = op.activations == kernels::ActivationType::s8 ? Arithmetic::s8 : Arithmetic::f32;
   c.operations = 2.0 * static_cast<double>(m) * static_cast<double>(c.n) * static_cast<double>(c.k);
   c.bytes = bytes_of(first);
   c.run = [=, &context] {
@@ -144,8 +141,7 @@ Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const Bench
     if (!whole) return propagate(whole);
     const auto copies = static_cast<std::size_t>(static_cast<double>(enough) / bytes_of(*whole)) + 1;
     layer->copies.assign(std::clamp(copies, kLeastCopies, kMostCopies), *whole);
-    for (const Linear& copy : layer->copies)
-      if (const PackedWeight* packed = copy.packed()) ask_for_huge_pages(packed->bytes.data(), packed->bytes.size());
+    for (const Linear& copy : layer->copies) ask_for_huge_pages(copy.packed().bytes.data(), copy.packed().bytes.size());
     layers.push_back(layer);
   }
   for (const std::size_t m : options.row_counts)

@@ -91,7 +91,7 @@ TEST_F(Gemm, RunsAsTheSchemeOfAFloatWeightSays) {
   };
   for (const Row& row : {Row{"int8-channel", "gemm_w8_f32"}, Row{"int8-channel/int8-token", "gemm_w8_s8"},
                          Row{"int4-g32", "gemm_w4_f32"}, Row{"int4-g32/int8-token", "gemm_w4_s8"},
-                         Row{"nf4-g64/int8-token", "gemm_w4_f32"}, Row{"fp8_e4m3fn-channel", "gemm_f32_f32"},
+                         Row{"nf4-g64/int8-token", "gemm_w4_f32"}, Row{"fp8_e4m3fn-channel", "gemm_w8_f32"},
                          Row{"is4", "gemm_w4_f32"}, Row{"nvfp4", "gemm_w4_f32"}}) {
     const kvant::io::Json json = run("w.npy", {"--scheme", row.scheme});
     EXPECT_EQ(text_at(json, "op"), row.op) << row.scheme;

@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstddef>
+#include <new>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "../reference/executors.hpp"
@@ -52,5 +56,37 @@ TEST(ParallelFor, RunsEveryTaskOnceOnAnyExecutor) {
       EXPECT_EQ(hits, std::vector<int>(count, 1));
     }
 }
+
+TEST(ParallelFor, HandsEachTaskAWorkerThatNoOtherHasMeanwhile) {
+  reference::ThreadedExecutor threaded(4);
+  std::vector<std::atomic<int>> inside(4);
+  std::atomic<bool> shared{false};
+  kvant::parallel_for(threaded, 2000, [&](std::size_t, unsigned worker) {
+    ASSERT_LT(worker, 4u);
+    if (inside[worker].fetch_add(1) != 0) shared = true;
+    inside[worker].fetch_sub(1);
+  });
+  EXPECT_FALSE(shared);
+}
+
+TEST(ParallelFor, ThrowsWhatABodyThrewOnceNoTaskRuns) {
+  reference::ThreadedExecutor threaded(3);
+  kvant::SerialExecutor serial;
+  for (kvant::Executor* executor : {static_cast<kvant::Executor*>(&serial), static_cast<kvant::Executor*>(&threaded)}) {
+    std::atomic<int> running{0};
+    const auto body = [&](std::size_t i) {
+      ++running;
+      const bool fails = i == 7;
+      --running;
+      if (fails) throw std::bad_alloc();
+    };
+    EXPECT_THROW(kvant::parallel_for(*executor, 100, body), std::bad_alloc);
+    EXPECT_EQ(running, 0);
+  }
+}
+
+// What a host implements has no exceptions in it.
+static_assert(std::is_nothrow_invocable_v<kvant::Executor::Task, void*, std::size_t, unsigned>);
+static_assert(noexcept(std::declval<kvant::Executor&>().run(0, nullptr, nullptr)));
 
 }  // namespace

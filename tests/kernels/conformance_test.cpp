@@ -30,7 +30,6 @@
 namespace kvant::test {
 namespace {
 
-using kernels::Activations;
 using kernels::Kernels;
 using kernels::Op;
 using kernels::WeightLayout;
@@ -155,7 +154,7 @@ void check_gemm_specials(const Op& op, kernels::Gemm gemm, kernels::Gemm referen
 /// Codes of weights and activations at the ends of their ranges, in runs as long as sums of 16 bits could bear and
 /// longer.
 void check_gemm_extremes(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
-  if (op.activations != kernels::Activations::s8) return;
+  if (op.activations != kernels::ActivationType::s8) return;
   const Packing packing = packing_of(op.weights);
   constexpr std::size_t kRows = 9;
   for (const bool has_zeros : {false, true}) {
@@ -216,11 +215,82 @@ void check_gemm_subranges(const Op& op, kernels::Gemm gemm, kernels::Gemm refere
   }
 }
 
+/// A scale, sums onto what y holds, and outputs of 16 bits, among them NaN, Inf and what becomes so.
+void check_gemm_epilogues(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
+  const Packing packing = packing_of(op.weights);
+  std::mt19937_64 rng(4);
+  for (const std::size_t n : {std::size_t{1}, std::size_t{33}, std::size_t{77}}) {
+    const WeightShape shape{packing, n,    40, packing == Packing::f32 || packing == Packing::bf16 ? 0u : 40u,
+                            true,    false};
+    const PlainWeights w = random_weights(shape, 5);
+    PlainActivations a = random_activations(5, shape.k, shape.group, 6);
+    a.f32[2 * a.lda + 3] = a.scales[2] = std::numeric_limits<float>::quiet_NaN();
+    a.f32[3 * a.lda + 3] = a.scales[3] = 3e38f;
+    GemmProblem problem(w, a, random_vector(n, 7), Edge::end);
+    std::vector<std::uint16_t> held(5 * n);
+    for (std::uint16_t& h : held) h = static_cast<std::uint16_t>(rng());
+    for (const float scale : {1.0f, -0.3f, 1e6f})
+      for (const bool accumulate : {false, true}) {
+        problem.args.scale = scale;
+        problem.args.accumulate = accumulate;
+        for (const std::size_t m : {std::size_t{1}, std::size_t{2}, std::size_t{5}}) {
+          const std::vector<float> y = problem.run(gemm, m, Edge::end, 0.7f);
+          const std::vector<float> expected = problem.run(reference, m, Edge::end, 0.7f);
+          ASSERT_EQ(first_difference(y.data(), expected.data(), y.size()), -1) << n << " " << scale << accumulate;
+          for (const auto type : {kernels::OutputType::bf16, kernels::OutputType::fp16})
+            ASSERT_EQ(problem.run_16(gemm, m, type, held, Edge::end),
+                      problem.run_16(reference, m, type, held, Edge::start))
+                << n << " " << scale << accumulate;
+        }
+      }
+  }
+}
+
+/// The levels of codes that are minifloats of 8 bits, by the definition of GemmArgs::mantissa_bits; of any codes for 0.
+std::vector<float> levels_of_bytes(std::uint32_t mantissa_bits, float unit) {
+  if (mantissa_bits == 0) return random_vector(256, 3);
+  std::vector<float> levels(256);
+  for (int code = 0; code < 256; ++code) {
+    const int fields = code & 127, exponent = fields >> mantissa_bits;
+    const int mantissa = (fields & ((1 << mantissa_bits) - 1)) + (exponent != 0 ? 1 << mantissa_bits : 0);
+    const double value =
+        std::ldexp(mantissa, std::max(exponent, 1) - 127 - static_cast<int>(mantissa_bits)) * double{unit};
+    levels[static_cast<std::size_t>(code)] = static_cast<float>((code & 128) != 0 ? -value : value);
+  }
+  return levels;
+}
+
+/// w8 whose codes are floats.
+void check_gemm_levels(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
+  if (op.weights != WeightLayout::w8 || op.activations != kernels::ActivationType::f32) return;
+  for (const std::uint32_t mantissa_bits : {0u, 2u, 3u, 4u}) {
+    const float unit = std::ldexp(1.0f, 120 - static_cast<int>(mantissa_bits));
+    const GuardedBuffer<float> levels(levels_of_bytes(mantissa_bits, unit), Edge::end);
+    for (const std::size_t n : {std::size_t{1}, std::size_t{65}, std::size_t{200}})
+      for (const std::size_t k : {std::size_t{7}, std::size_t{64}, std::size_t{172}})
+        for (const bool has_zeros : {false, true}) {
+          const WeightShape shape{Packing::w8, n, k, 32, has_zeros, has_zeros};
+          GemmProblem problem(random_weights(shape, n + k), random_activations(9, k, 32, k), {}, Edge::end);
+          problem.args.levels = levels.data();
+          problem.args.mantissa_bits = mantissa_bits;
+          problem.args.level_unit = unit;
+          for (const std::size_t m : {std::size_t{1}, std::size_t{3}, std::size_t{9}}) {
+            const std::vector<float> y = problem.run(gemm, m, Edge::end);
+            const std::vector<float> expected = problem.run(reference, m, Edge::end);
+            ASSERT_EQ(first_difference(y.data(), expected.data(), y.size()), -1)
+                << mantissa_bits << ": " << describe_shape(shape) << " m=" << m;
+          }
+        }
+  }
+}
+
 void check(const Op& op, kernels::Gemm Kernels::*slot, const Kernels& tier) {
   check_gemm(op, tier.*slot, generic().*slot);
   check_gemm_specials(op, tier.*slot, generic().*slot);
   check_gemm_extremes(op, tier.*slot, generic().*slot);
   check_gemm_subranges(op, tier.*slot, generic().*slot);
+  check_gemm_epilogues(op, tier.*slot, generic().*slot);
+  check_gemm_levels(op, tier.*slot, generic().*slot);
 }
 
 void check(const Op& op, kernels::Gather Kernels::*slot, const Kernels& tier) {
@@ -305,6 +375,29 @@ void check(const Op&, decltype(&Kernels::quantize_rows_s8) slot, const Kernels& 
         }
       }
   check_empty_rows(tier.*slot);
+}
+
+void check(const Op&, decltype(&Kernels::sum_groups_f32) slot, const Kernels& tier) {
+  ASSERT_NE(tier.*slot, nullptr);
+  for (const std::size_t k : kLengths)
+    for (const std::size_t group : {std::size_t{1}, std::size_t{8}, std::size_t{24}, std::size_t{32}, k, k + 5}) {
+      const std::size_t groups = (k + group - 1) / group;
+      std::vector<float> x = random_vector(3 * k, k);
+      x[k / 2] = std::numeric_limits<float>::infinity();
+      x[k + k / 2] = -0.0f;
+      for (const Edge edge : {Edge::start, Edge::end}) {
+        const GuardedBuffer<float> input(x, edge);
+        std::array<std::vector<float>, 2> results;
+        for (std::size_t i = 0; i < 2; ++i) {
+          const GuardedBuffer<float> sums(3 * groups, edge);
+          ((i == 0 ? generic() : tier).*slot)({input.data(), 3, k, k, group, sums.data()});
+          results[i].assign(sums.span().begin(), sums.span().end());
+        }
+        ASSERT_EQ(first_difference(results[0].data(), results[1].data(), 3 * groups), -1) << k << ", " << group;
+      }
+    }
+  (tier.*slot)({nullptr, 0, 40, 40, 8, nullptr});
+  (tier.*slot)({nullptr, 2, 0, 0, 8, nullptr});
 }
 
 std::vector<float> syrk(const Kernels& tier, const std::vector<float>& x, std::size_t n, std::size_t row_begin,

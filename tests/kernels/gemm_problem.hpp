@@ -77,7 +77,7 @@ struct GemmProblem {
     args.has_zeros = w.has_zeros;
     args.zero = w.zero;
     args.code_step = w.code_step;
-    args.levels = levels.data();
+    args.levels = w.packing == Packing::w8 ? nullptr : levels.data();
     args.m = a.m;
     args.a_f32 = a_f32.data();
     args.a_s8 = a_s8.data();
@@ -87,6 +87,18 @@ struct GemmProblem {
     args.a_sums_s32 = a_sums_s32.data();
     args.bias = b.empty() ? nullptr : bias.data();
     args.ldy = w.n;
+  }
+
+  /// y16 of the first `m` rows, over what it holds.
+  [[nodiscard]] std::vector<std::uint16_t> run_16(kernels::Gemm gemm, std::size_t m, kernels::OutputType type,
+                                                  const std::vector<std::uint16_t>& held, Edge edge) const {
+    const GuardedBuffer<std::uint16_t> y(std::vector<std::uint16_t>(held.data(), held.data() + m * args.ldy), edge);
+    kernels::GemmArgs g = args;
+    g.m = m;
+    g.y16 = y.data();
+    g.y_type = type;
+    gemm(g);
+    return {y.span().begin(), y.span().end()};
   }
 
   /// y of the first `m` rows, as `gemm` computes them into guarded memory filled with a pattern.

@@ -102,6 +102,59 @@ TEST(Generic, MultipliesNibbleCodesByIntegers) { expect_integer_product(Packing:
 TEST(Generic, MultipliesCodesOfTwoBitsByIntegers) { expect_integer_product(Packing::w2, &generic::gemm_w2_s8); }
 TEST(Generic, MultipliesCodesOfOneBitByIntegers) { expect_integer_product(Packing::w1, &generic::gemm_w1_s8); }
 
+// Byte codes that have levels: twice the integers that they would be, so that twice the product is expected.
+TEST(Generic, MultipliesByteCodesByTheirLevels) {
+  const PlainWeights w = random_weights({Packing::w8, 70, 172, 32, true, true}, 3);
+  const PlainActivations a = random_activations(3, 172, 32, 3);
+  GemmProblem problem(w, a, {}, Edge::end);
+  std::vector<float> levels(256);
+  for (std::size_t code = 0; code < 256; ++code) levels[code] = static_cast<float>(2 * static_cast<int>(code) - 300);
+  problem.args.levels = levels.data();
+  const auto level = [&](std::size_t row, std::size_t j) {
+    const std::size_t at = row * w.groups() + j / 32;
+    const double zero = static_cast<double>(w.zeros[at]) - w.zero;
+    return (2.0 * w.codes[row * w.k + j] - 300 - zero) * w.scales[at];
+  };
+  expect_product(
+      w, problem.run(&generic::gemm_w8_f32, 3, Edge::end), 3, {}, 2 * 172 + w.groups() + 4, level,
+      [&](std::size_t row, std::size_t j) { return 1000.0 * std::fabs(w.scales[row * w.groups() + j / 32]); },
+      [&](std::size_t i, std::size_t j) { return double{a.f32[i * a.lda + j]}; });
+}
+
+// scale * (product + bias), onto what is there or not, in each type of output.
+TEST(Generic, ScalesAccumulatesAndStoresOutputs) {
+  const PlainWeights w = random_weights({Packing::w4, 5, 64, 32, false, false}, 1);
+  const std::vector<float> bias{1, 2, 3, 4, 5};
+  GemmProblem problem(w, random_activations(2, 64, 32, 1), bias, Edge::end);
+  for (const kernels::Gemm gemm : {&generic::gemm_w4_f32, &generic::gemm_w4_s8}) {
+    problem.args.scale = 1.0f;
+    problem.args.accumulate = false;
+    const std::vector<float> plain = problem.run(gemm, 2, Edge::end);
+    problem.args.scale = -0.3f;
+    const std::vector<float> scaled = problem.run(gemm, 2, Edge::end);
+    problem.args.accumulate = true;
+    const std::vector<float> added = problem.run(gemm, 2, Edge::end, 100.0f);
+    const std::vector<std::uint16_t> held(10, 0x42c8);  // 100 in bfloat16, 3.390625 in float16
+    const auto bf16_codes = problem.run_16(gemm, 2, kernels::OutputType::bf16, held, Edge::end);
+    const auto fp16_codes = problem.run_16(gemm, 2, kernels::OutputType::fp16, held, Edge::end);
+    for (std::size_t i = 0; i < 10; ++i) {
+      EXPECT_EQ(scaled[i], plain[i] * -0.3f);
+      EXPECT_EQ(added[i], 100.0f + scaled[i]);
+      EXPECT_EQ(bf16_codes[i], bf16::encode(100.0f + scaled[i]));
+      EXPECT_EQ(fp16_codes[i], fp16::encode(3.390625f + scaled[i]));
+    }
+  }
+}
+
+TEST(Generic, SumsGroupsOverSixteenLanes) {
+  std::vector<float> x(40, 1.0f);
+  x[0] = 0x1p24f;  // lane 0 of the first group: 2^24 + 1 + 1 is 2^24 there, and lanes 1 to 15 are added later
+  std::vector<float> sums(2);
+  generic::sum_groups_f32({x.data(), 1, 40, 40, 33, sums.data()});
+  EXPECT_EQ(sums[0], 0x1p24f + 30);
+  EXPECT_EQ(sums[1], 7.0f);
+}
+
 TEST(Generic, AddsNothingOverNoInputs) {
   const PlainWeights w = random_weights({Packing::w4, 5, 0, 8, false, false}, 1);
   const PlainActivations a = random_activations(2, 0, 8, 1);

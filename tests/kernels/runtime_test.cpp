@@ -7,12 +7,16 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "kvant/core/rng.hpp"
 #include "kvant/kernels/tiers.hpp"
+#include "kvant/linear/linear.hpp"
+#include "kvant/quant/encode.hpp"
 
 namespace kvant::test {
 namespace {
@@ -83,6 +87,24 @@ TEST_P(Pool, ServesSeveralCallersAtOnce) {
   EXPECT_EQ(hits.load(), 3 * 200 * 5);
 }
 
+/// Scratch memory for each worker is safe: in a run of its own, in one inside a task, and in those of other callers.
+TEST_P(Pool, NumbersWorkersSoThatTasksUnderWayDiffer) {
+  const Runtime runtime = runtime_of(GetParam());
+  std::atomic<bool> shared{false};
+  const auto run = [&](const auto& self, int depth) -> void {
+    std::vector<std::atomic<int>> inside(GetParam());
+    runtime.context().for_each(50, [&](std::size_t i, unsigned worker) {
+      if (worker >= GetParam() || inside[worker].fetch_add(1) != 0) shared = true;
+      if (depth == 0 && i % 10 == 0) self(self, 1);
+      if (worker < GetParam()) inside[worker].fetch_sub(1);
+    });
+  };
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 3; ++caller) callers.emplace_back([&] { run(run, 0); });
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_FALSE(shared);
+}
+
 TEST_P(Pool, WaitsForTheSlowestTask) {
   const Runtime runtime = runtime_of(GetParam());
   std::atomic<int> done{0};
@@ -118,6 +140,29 @@ TEST(Pool, UsesSeveralThreadsAtOnce) {
     while (arrived.load() < 3) std::this_thread::yield();
   });
   EXPECT_TRUE(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+}
+
+/// Host threads that multiply by one layer at once, on one runtime: each gets what it would get alone.
+TEST(Runtime, MultipliesForSeveralThreadsAtOnce) {
+  const Runtime runtime = runtime_of(3);
+  Matrix<float> weight(300, 64);
+  Rng random(1);
+  for (std::size_t i = 0; i < weight.size(); ++i) weight.data()[i] = random.uniform() - 0.5f;
+  const Linear layer = *Linear::from({*quantize(weight.view(), *parse_scheme("int4-g32-asym/int8-token")), {}});
+  std::atomic<int> wrong{0};
+  const auto host = [&](float first) {
+    const Matrix<float> x(2, 64, first);
+    Matrix<float> expected(2, 300), y(2, 300);
+    if (!layer.multiply(x.view(), expected.view())) ++wrong;
+    for (int turn = 0; turn < 50; ++turn) {
+      if (!layer.multiply(x.view(), y.view(), runtime.context())) ++wrong;
+      if (std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) != 0) ++wrong;
+    }
+  };
+  std::thread other(host, 0.25f);
+  host(-0.5f);
+  other.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(Runtime, DecidesByItself) {

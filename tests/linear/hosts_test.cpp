@@ -17,6 +17,7 @@
 #include "../reference/weights.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/numeric/runtime_codebook.hpp"
+#include "kvant/quant/encode.hpp"
 
 namespace kvant {
 namespace {

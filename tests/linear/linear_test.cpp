@@ -12,55 +12,10 @@
 
 #include "kvant/core/rng.hpp"
 #include "kvant/quant/encode.hpp"
+#include "layers.hpp"
 
 namespace kvant {
 namespace {
-
-Matrix<float> random_matrix(std::size_t rows, std::size_t cols, std::uint64_t seed) {
-  Matrix<float> m(rows, cols);
-  Rng random(seed);
-  for (std::size_t i = 0; i < m.size(); ++i) m.data()[i] = random.uniform() - random.uniform();
-  return m;
-}
-
-const char* const kSchemes[] = {"int8-channel",
-                                "int8-tensor",
-                                "int8-g32-asym",
-                                "int5-g64",
-                                "uint8-g64-asym",
-                                "int4-g128",
-                                "int4-g32",
-                                "int4-g32-asym",
-                                "int4-g32-full",
-                                "uint4-g32-asym-scale:fp32",
-                                "int4-b16x16",
-                                "int4-g12",
-                                "nf4-g64",
-                                "fp4_e2m1-g32-scale:bf16",
-                                "int3-g64",
-                                "int2-g32",
-                                "int1-g32",
-                                "ternary-channel",
-                                "fp8_e4m3fn-channel",
-                                "fp8_e5m2-b128x128",
-                                "int8-channel/int8-token",
-                                "int4-g32/int8-token",
-                                "int4-g32-asym/int8-token",
-                                "nf4-g64/int8-token",
-                                "fp4_bnb-g64",
-                                "iq4_nl-g32",
-                                "fp6_e3m2-g32",
-                                "mxfp8_e4m3fn",
-                                "mxfp4",
-                                "mxint8",
-                                "mxint8/int8-token",
-                                "nvfp4",
-                                "nf4-g64-dq",
-                                "int4-g32-asym-dq",
-                                "is4",
-                                "is3",
-                                "is2",
-                                "is4/int8-token"};
 
 struct Shape {
   std::size_t n, k;
@@ -87,7 +42,6 @@ TEST(Pack, RoundTripsCodesScalesAndZeroPointsExactly) {
     for (const char* text : kSchemes) {
       const auto q = quantize(random_matrix(s.n, s.k, 1).view(), *parse_scheme(text));
       ASSERT_TRUE(q) << text;
-      if (!layout_for(*q)) continue;
       const auto packed = pack(*q);
       ASSERT_TRUE(packed) << text;
       const QMatrix back = unpack(*packed);
@@ -139,6 +93,8 @@ TEST(Linear, EqualsTheDequantizedProductForEverySchemeAndRaggedShape) {
       const Matrix<float> exact = dequantize(*q);
       const Matrix<float> x = random_matrix(3, s.k, 3);
       Matrix<float> y(3, s.n);
+      const bool int8 = scheme.activation == ActivationScheme{};  // others: as codes stand for them, tested elsewhere
+      const Matrix<float> seen = scheme.activation && !int8 ? fake_quantize(x.view(), *scheme.activation, {}) : x;
       const auto layer = Linear::from(QLinear{std::move(*q), {}});
       ASSERT_TRUE(layer);
       ASSERT_TRUE(layer->multiply(x.view(), y.view()));
@@ -147,9 +103,9 @@ TEST(Linear, EqualsTheDequantizedProductForEverySchemeAndRaggedShape) {
           // k fused operations and one rounding per group: |error| <= (k + 8) * 2^-24 * sum |a||w|.
           double magnitude = 0;
           for (std::size_t k = 0; k < s.k; ++k)
-            magnitude += std::fabs(static_cast<double>(x(i, k)) * static_cast<double>(exact(j, k)));
+            magnitude += std::fabs(static_cast<double>(seen(i, k)) * static_cast<double>(exact(j, k)));
           const double bound = (static_cast<double>(s.k) + 8) * 0x1p-24 * (magnitude + 1);
-          EXPECT_NEAR(static_cast<double>(y(i, j)), reference(x, exact, scheme.activation.has_value(), i, j), 4 * bound)
+          EXPECT_NEAR(static_cast<double>(y(i, j)), reference(seen, exact, int8, i, j), 4 * bound)
               << text << " " << s.n << "x" << s.k;
         }
     }
@@ -199,7 +155,7 @@ TEST(Linear, IsAValueWhoseCopiesShareNothing) {
     Matrix<float> a(1, 70), b(1, 70);
     ASSERT_TRUE(layer.multiply(x.view(), a.view()));
     const Linear copy = layer;
-    EXPECT_TRUE(copy.packed() == nullptr || copy.packed()->bytes.data() != layer.packed()->bytes.data()) << text;
+    EXPECT_NE(copy.packed().bytes.data(), layer.packed().bytes.data()) << text;
     layer = Linear();
     ASSERT_TRUE(copy.multiply(x.view(), b.view()));
     for (std::size_t j = 0; j < 70; ++j) EXPECT_EQ(a(0, j), b(0, j)) << text;
@@ -253,11 +209,11 @@ TEST(Linear, IsDefinedForEmptyShapes) {
 class BackwardExecutor final : public Executor {
  public:
   [[nodiscard]] unsigned concurrency() const noexcept override { return 2; }
-  void run(std::size_t count, Task task, void* context) override {
+  void run(std::size_t count, Task task, void* context) noexcept override {
     std::thread other([&] {
-      for (std::size_t i = count; i-- > count / 2;) task(context, i);
+      for (std::size_t i = count; i-- > count / 2;) task(context, i, 1);
     });
-    for (std::size_t i = count / 2; i-- > 0;) task(context, i);
+    for (std::size_t i = count / 2; i-- > 0;) task(context, i, 0);
     other.join();
   }
 };

@@ -3,6 +3,7 @@
 // forward pass gives them, or are refused with what would be left out.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -66,7 +67,9 @@ TEST(Conventions, GiveTheLikelihoodOfTheLibrarysForwardPass) {
       low = number(range->items()[0]);
       high = number(range->items()[1]);
     }
-    const double margin = (high - low) + 1e-6;
+    // The library's nll of fp8-block moves by 2.3e-7 of itself with the order of summation, so where floats are
+    // multiplied in another order five half units of the last place are allowed.
+    const double margin = (high - low) + std::max(1e-6, 5 * 0x1p-24 * high);
     EXPECT_GE(*got, low - margin) << name;
     EXPECT_LE(*got, high + margin) << name;
     ++checked;

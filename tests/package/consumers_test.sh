@@ -36,6 +36,13 @@ documented() { # PATTERN PREFIX [BUILD_DIR]
   printf '%s' "$line"
 }
 
+# The one C++ program of docs/embedding.md that has a line with TEXT.
+documented_cpp() { # TEXT
+  awk -v text="$1" '$0 == "```cpp" { inside = 1; program = ""; next }
+    /^```/ { if (inside && index(program, text)) printf "%s", program; inside = 0 }
+    inside { program = program $0 "\n" }' "$source/docs/embedding.md" | grep . || return 1
+}
+
 # Every CMake block of a page stands, line for line, in a project that is built below.
 documented_cmake_is_used() { # PAGE
   local block='' inside=0 blocks=0 line projects
@@ -106,6 +113,7 @@ project() { # NAME PREFIX [CMAKE OPTION…]
     no_exceptions)
       cp "$package/consumer.cpp" "$work/project/main.cpp"
       cp "$source/examples/03_pack_and_matmul.cpp" "$work/project/headers.cpp"
+      documented_cpp 'public kvant::Executor' >"$work/project/executor.cpp"
       ;;
     subdirectory)
       cp "$source/examples/03_pack_and_matmul.cpp" "$work/project/main.cpp"
@@ -180,6 +188,7 @@ step 'linked statically: runs' quantizes "$work/project/build/engine"
 step 'without exceptions' project no_exceptions "$shared" "${needs_only_tl_expected[@]}"
 step 'without exceptions: library runs' quantizes "$work/project/build/engine"
 step 'without exceptions: headers run' "$work/project/build/engine_headers"
+step 'without exceptions: an executor of its own' "$work/project/build/engine_executor"
 if command -v clang++ >/dev/null; then
   step 'linked by clang' project linked "$shared" -DCMAKE_CXX_COMPILER=clang++ "${needs_only_tl_expected[@]}"
   step 'linked by clang: runs' quantizes "$work/project/build/engine"

@@ -2,6 +2,9 @@
 // What work runs on: a table of kernels and an executor, passed explicitly.
 #pragma once
 
+#include <cstddef>
+#include <type_traits>
+
 #include "kvant/core/executor.hpp"
 #include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/generic.hpp"
@@ -18,19 +21,19 @@ class Context {
 
   [[nodiscard]] const kernels::Kernels& kernels() const noexcept { return *kernels_; }
 
-  /// `body(i)` for i in [0, count), in any order, possibly at once, each in the default floating-point environment:
-  /// what is computed does not depend on which thread does it, nor on what a host has set for its own.
+  /// `body(i)` or `body(i, worker)` for i in [0, count), in any order, possibly at once, each in the default
+  /// floating-point environment: what is computed does not depend on which thread does it, nor on what a host has set
+  /// for its own. `worker` is below concurrency(), and tasks of one call that are under way at once differ in it.
   template <class Body>
   void for_each(std::size_t count, Body&& body) const {
-    if (executor_ == nullptr) {
+    using B = std::remove_reference_t<Body>;
+    const auto task = [&body](std::size_t i, unsigned worker) noexcept(detail::never_throws<B>()) {
       const DefaultFpEnvironment standard;
-      for (std::size_t i = 0; i < count; ++i) body(i);
-    } else {
-      parallel_for(*executor_, count, [&body](std::size_t i) {
-        const DefaultFpEnvironment standard;
-        body(i);
-      });
-    }
+      detail::call(body, i, worker);
+    };
+    if (executor_ != nullptr) return parallel_for(*executor_, count, task);
+    SerialExecutor serial;
+    parallel_for(serial, count, task);
   }
   [[nodiscard]] unsigned concurrency() const noexcept { return executor_ != nullptr ? executor_->concurrency() : 1; }
 

@@ -2,204 +2,7 @@
 // The definition of every kernel, written for readers. Included inside a namespace: by generic.hpp for header-only use,
 // and by the compiled library inside an unnamed one, so that a consumer's compiler flags never reach its copy.
 
-// ---- reading packed weights ----------------------------------------------------------------------------------------
-
-inline float load_f32(const unsigned char* p) noexcept {
-  float x;
-  std::memcpy(&x, p, sizeof x);
-  return x;
-}
-inline float load_f16(const unsigned char* p) noexcept {
-  return fp16::decode(static_cast<std::uint16_t>(p[0] | p[1] << 8));
-}
-inline float load_bf16(const unsigned char* p) noexcept {
-  return bf16::decode(static_cast<std::uint16_t>(p[0] | p[1] << 8));
-}
-
-/// Where a group of a panel lies: its codes, its record of scales and zero points, its first input and their number.
-struct Group {
-  const unsigned char* codes;
-  const unsigned char* record;
-  std::size_t first, count, index;
-};
-
-/// Calls body(Group) for each group of a panel. `columns` per panel, `step` inputs and `step_bytes` bytes per step.
-template <class Args, class Body>
-inline void for_each_group(const Args& g, std::size_t panel, std::size_t columns, std::size_t step,
-                           std::size_t step_bytes, Body body) noexcept {
-  const unsigned char* p = g.weights + panel * g.panel_stride;
-  const std::size_t record_bytes = columns * (g.scales_f32 ? 4 : 2) + (g.has_zeros ? 64 : 0);
-  std::size_t index = 0;
-  for (std::size_t first = 0; first < g.k; first += g.group, ++index) {
-    const std::size_t count = g.k - first < g.group ? g.k - first : g.group;
-    const std::size_t code_bytes = (count + step - 1) / step * step_bytes;
-    body(Group{p, p + code_bytes, first, count, index});
-    p += code_bytes + record_bytes;
-  }
-}
-
-template <class Args>
-inline float group_scale(const Args& g, const Group& group, std::size_t column) noexcept {
-  return g.scales_f32 ? load_f32(group.record + 4 * column) : load_f16(group.record + 2 * column);
-}
-template <class Args>
-inline std::int32_t group_zero(const Args& g, const Group& group, std::size_t columns, std::size_t column) noexcept {
-  return g.has_zeros ? group.record[columns * (g.scales_f32 ? 4 : 2) + column] : g.zero;
-}
-/// Codes of input j of a group, counted from its first.
-template <unsigned Bits>
-inline unsigned packed_code(const Group& group, std::size_t j, std::size_t column) noexcept {
-  constexpr std::size_t kStep = 32 / Bits;
-  const unsigned byte = group.codes[j / kStep * 128 + column / 16 * 64 + column % 16 * 4 + j % 4];
-  return byte >> (j % kStep / 4 * Bits) & ((1u << Bits) - 1u);
-}
-inline unsigned w8_code(const Group& group, std::size_t j, std::size_t column) noexcept {
-  return group.codes[j / 4 * 256 + column * 4 + j % 4];
-}
-
-/// Calls body(row of a, output feature, column within the panel) for every output of the panels asked for.
-template <class Body>
-inline void for_each_output(const GemmArgs& g, std::size_t panel, std::size_t columns, Body body) noexcept {
-  for (std::size_t i = 0; i < g.m; ++i)
-    for (std::size_t c = 0; c < columns && panel * columns + c < g.n; ++c) {
-      const std::size_t feature = panel * columns + c;
-      const float bias = g.bias != nullptr ? g.bias[feature] : 0.0f;
-      g.y[i * g.ldy + feature] = body(i, c, bias);
-    }
-}
-
-// ---- matrix products -----------------------------------------------------------------------------------------------
-
-/// y = fma chain over k, from 0, then + bias.
-inline void gemm_f32_f32(const GemmArgs& g) noexcept {
-  for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel) {
-    const unsigned char* w = g.weights + panel * g.panel_stride;
-    for_each_output(g, panel, 32, [&](std::size_t i, std::size_t c, float bias) {
-      float sum = 0.0f;
-      for (std::size_t k = 0; k < g.k; ++k) sum = std::fma(load_f32(w + (k * 32 + c) * 4), g.a_f32[i * g.lda + k], sum);
-      return sum + bias;
-    });
-  }
-}
-
-/// As gemm_f32_f32, with weights widened exactly.
-inline void gemm_bf16_f32(const GemmArgs& g) noexcept {
-  for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel) {
-    const unsigned char* w = g.weights + panel * g.panel_stride;
-    for_each_output(g, panel, 32, [&](std::size_t i, std::size_t c, float bias) {
-      float sum = 0.0f;
-      for (std::size_t k = 0; k < g.k; ++k)
-        sum = std::fma(load_bf16(w + (k / 2 * 64 + c * 2 + k % 2) * 2), g.a_f32[i * g.lda + k], sum);
-      return sum + bias;
-    });
-  }
-}
-
-/// Per group: part = fma chain of value(code) * a over its inputs in order, padding included; part -= zero * (sum of a)
-/// where zero points vary; sum = fma(part, scale, sum). Then + bias. `value` is the code's value before its zero point.
-template <class Code, class Value>
-inline void gemm_grouped_f32(const GemmArgs& g, std::size_t columns, std::size_t step, std::size_t step_bytes,
-                             Code code, Value value) noexcept {
-  const std::size_t groups = g.group != 0 ? (g.k + g.group - 1) / g.group : 0;
-  for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel)
-    for_each_output(g, panel, columns, [&](std::size_t i, std::size_t c, float bias) {
-      float sum = 0.0f;
-      for_each_group(g, panel, columns, step, step_bytes, [&](const Group& group) {
-        float part = 0.0f;
-        const std::size_t padded = (group.count + step - 1) / step * step;
-        for (std::size_t j = 0; j < padded; ++j)
-          part = std::fma(value(code(group, j, c)), g.a_f32[i * g.lda + group.first + j], part);
-        if (g.has_zeros) {
-          const float zero = static_cast<float>(group_zero(g, group, columns, c) - g.zero);
-          part = std::fma(-zero, g.a_sums_f32[i * groups + group.index], part);
-        }
-        sum = std::fma(part, group_scale(g, group, c), sum);
-      });
-      return sum + bias;
-    });
-}
-
-template <unsigned Bits>
-inline void gemm_packed_f32(const GemmArgs& g) noexcept {
-  gemm_grouped_f32(g, 32, 32 / Bits, 128, packed_code<Bits>, [&](unsigned code) { return g.levels[code]; });
-}
-inline void gemm_w4_f32(const GemmArgs& g) noexcept { gemm_packed_f32<4>(g); }
-inline void gemm_w2_f32(const GemmArgs& g) noexcept { gemm_packed_f32<2>(g); }
-inline void gemm_w1_f32(const GemmArgs& g) noexcept { gemm_packed_f32<1>(g); }
-inline void gemm_w8_f32(const GemmArgs& g) noexcept {
-  gemm_grouped_f32(g, 64, 4, 256, w8_code,
-                   [&](unsigned code) { return static_cast<float>(static_cast<std::int32_t>(code) - g.zero); });
-}
-
-/// Per group: the exact integer sum of (code_step * code - zero) * a; sum = fma(float of it, scale, sum).
-/// y = fma(sum, scale of the row of a, bias).
-template <class Code>
-inline void gemm_grouped_s8(const GemmArgs& g, std::size_t columns, std::size_t step, std::size_t step_bytes,
-                            Code code) noexcept {
-  const std::size_t groups = g.group != 0 ? (g.k + g.group - 1) / g.group : 0;
-  for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel)
-    for_each_output(g, panel, columns, [&](std::size_t i, std::size_t c, float bias) {
-      float sum = 0.0f;
-      for_each_group(g, panel, columns, step, step_bytes, [&](const Group& group) {
-        std::int32_t part = 0;
-        for (std::size_t j = 0; j < group.count; ++j)
-          part += static_cast<std::int32_t>(code(group, j, c)) * g.a_s8[i * g.lda + group.first + j];
-        part *= g.code_step;
-        part -= group_zero(g, group, columns, c) * g.a_sums_s32[i * groups + group.index];
-        sum = std::fma(static_cast<float>(part), group_scale(g, group, c), sum);
-      });
-      return std::fma(sum, g.a_scales[i], bias);
-    });
-}
-
-inline void gemm_w4_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 8, 128, packed_code<4>); }
-inline void gemm_w2_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 16, 128, packed_code<2>); }
-inline void gemm_w1_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 32, 128, packed_code<1>); }
-inline void gemm_w8_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 64, 4, 256, w8_code); }
-
-// ---- rows of packed weights ----------------------------------------------------------------------------------------
-
-inline void gather_f32(const GatherArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.count; ++i) {
-    const auto row = static_cast<std::size_t>(g.ids[i]);
-    const unsigned char* w = g.weights + row / 32 * g.panel_stride;
-    for (std::size_t k = 0; k < g.k; ++k) g.out[i * g.ldo + k] = load_f32(w + (k * 32 + row % 32) * 4);
-  }
-}
-inline void gather_bf16(const GatherArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.count; ++i) {
-    const auto row = static_cast<std::size_t>(g.ids[i]);
-    const unsigned char* w = g.weights + row / 32 * g.panel_stride;
-    for (std::size_t k = 0; k < g.k; ++k) g.out[i * g.ldo + k] = load_bf16(w + (k / 2 * 64 + row % 32 * 2 + k % 2) * 2);
-  }
-}
-
-/// scale * (value - zero), rounded once per operation as written: the value that the file stores.
-template <class Code, class Value>
-inline void gather_grouped(const GatherArgs& g, std::size_t columns, std::size_t step, std::size_t step_bytes,
-                           Code code, Value value) noexcept {
-  for (std::size_t i = 0; i < g.count; ++i) {
-    const auto row = static_cast<std::size_t>(g.ids[i]);
-    const std::size_t c = row % columns;
-    for_each_group(g, row / columns, columns, step, step_bytes, [&](const Group& group) {
-      const float scale = group_scale(g, group, c);
-      const float zero = g.has_zeros ? static_cast<float>(group_zero(g, group, columns, c) - g.zero) : 0.0f;
-      for (std::size_t j = 0; j < group.count; ++j)
-        g.out[i * g.ldo + group.first + j] = scale * (value(code(group, j, c)) - zero);
-    });
-  }
-}
-template <unsigned Bits>
-inline void gather_packed(const GatherArgs& g) noexcept {
-  gather_grouped(g, 32, 32 / Bits, 128, packed_code<Bits>, [&](unsigned code) { return g.levels[code]; });
-}
-inline void gather_w4(const GatherArgs& g) noexcept { gather_packed<4>(g); }
-inline void gather_w2(const GatherArgs& g) noexcept { gather_packed<2>(g); }
-inline void gather_w1(const GatherArgs& g) noexcept { gather_packed<1>(g); }
-inline void gather_w8(const GatherArgs& g) noexcept {
-  gather_grouped(g, 64, 4, 256, w8_code,
-                 [&](unsigned code) { return static_cast<float>(static_cast<std::int32_t>(code) - g.zero); });
-}
+#include "kvant/kernels/products.inl"
 
 // ---- activations and statistics ------------------------------------------------------------------------------------
 
@@ -223,6 +26,24 @@ inline void quantize_rows_s8(const QuantizeRowsArgs& g) noexcept {
       g.sums[i * groups + index] = sum;
     }
   }
+}
+
+/// Lanes added 8 apart, then 4, 2, 1.
+inline float sum_lanes(float (&lane)[16]) noexcept {
+  for (std::size_t width = 8; width != 0; width /= 2)
+    for (std::size_t i = 0; i < width; ++i) lane[i] = lane[i] + lane[i + width];
+  return lane[0];
+}
+
+inline void sum_groups_f32(const SumGroupsArgs& g) noexcept {
+  const std::size_t groups = g.group != 0 ? (g.k + g.group - 1) / g.group : 0;
+  for (std::size_t i = 0; i < g.rows; ++i)
+    for (std::size_t index = 0; index < groups; ++index) {
+      float lane[16] = {};
+      for (std::size_t k = index * g.group; k < g.k && k < (index + 1) * g.group; ++k)
+        lane[(k - index * g.group) % 16] += g.x[i * g.ldx + k];
+      g.sums[i * groups + index] = sum_lanes(lane);
+    }
 }
 
 /// One fma chain per output, over the rows of x in order, from what c holds.
@@ -316,32 +137,6 @@ inline void range_f32(RangeArgs& g) noexcept {
 
 inline bool plain_scales(const PlainScalesArgs&) noexcept { return false; }
 
-inline void narrow_fp16(const NarrowArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.n; ++i) g.codes[i] = fp16::encode(g.x[i], {Rounding::nearest_even, Overflow::ieee, 0});
-}
-inline void narrow_bf16(const NarrowArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.n; ++i) g.codes[i] = bf16::encode(g.x[i], {Rounding::nearest_even, Overflow::ieee, 0});
-}
-inline float quiet(float x) noexcept {
-  if (!is_nan(x)) return x;
-  const std::uint32_t bits = float_bits(x) | 0x400000u;
-  float y;
-  std::memcpy(&y, &bits, sizeof y);
-  return y;
-}
-inline void widen_fp16(const WidenArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.n; ++i) g.out[i] = quiet(fp16::decode(g.codes[i]));
-}
-inline void widen_bf16(const WidenArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.n; ++i) g.out[i] = quiet(bf16::decode(g.codes[i]));
-}
-
-inline float sum_lanes(float (&lane)[16]) noexcept {
-  for (std::size_t width = 8; width != 0; width /= 2)
-    for (std::size_t i = 0; i < width; ++i) lane[i] = lane[i] + lane[i + width];
-  return lane[0];
-}
-
 /// `value(ratio, trial)` in steps of `step`, which scales the sums once they are there.
 template <class Value>
 inline void fit(const FitArgs& g, float step, Value value) noexcept {
@@ -381,10 +176,38 @@ inline void fit_codebook(const FitArgs& g) noexcept {
   });
 }
 
-inline constexpr Kernels kTable{"generic",         &gemm_f32_f32,    &gemm_bf16_f32,    &gemm_w8_f32, &gemm_w4_f32,
-                                &gemm_w2_f32,      &gemm_w1_f32,     &gemm_w8_s8,       &gemm_w4_s8,  &gemm_w2_s8,
-                                &gemm_w1_s8,       &gather_f32,      &gather_bf16,      &gather_w8,   &gather_w4,
-                                &gather_w2,        &gather_w1,       &quantize_rows_s8, &syrk_f32,    &encode_integer,
-                                &encode_minifloat, &encode_codebook, &decode,           &range_f32,   &plain_scales,
-                                &narrow_fp16,      &narrow_bf16,     &widen_fp16,       &widen_bf16,  &fit_integer,
-                                &fit_minifloat,    &fit_codebook};
+inline constexpr Kernels kTable{
+    .tier = "generic",
+    .gemm_f32_f32 = &gemm_f32_f32,
+    .gemm_bf16_f32 = &gemm_bf16_f32,
+    .gemm_w8_f32 = &gemm_w8_f32,
+    .gemm_w4_f32 = &gemm_w4_f32,
+    .gemm_w2_f32 = &gemm_w2_f32,
+    .gemm_w1_f32 = &gemm_w1_f32,
+    .gemm_w8_s8 = &gemm_w8_s8,
+    .gemm_w4_s8 = &gemm_w4_s8,
+    .gemm_w2_s8 = &gemm_w2_s8,
+    .gemm_w1_s8 = &gemm_w1_s8,
+    .gather_f32 = &gather_f32,
+    .gather_bf16 = &gather_bf16,
+    .gather_w8 = &gather_w8,
+    .gather_w4 = &gather_w4,
+    .gather_w2 = &gather_w2,
+    .gather_w1 = &gather_w1,
+    .quantize_rows_s8 = &quantize_rows_s8,
+    .sum_groups_f32 = &sum_groups_f32,
+    .syrk_f32 = &syrk_f32,
+    .encode_integer = &encode_integer,
+    .encode_minifloat = &encode_minifloat,
+    .encode_codebook = &encode_codebook,
+    .decode = &decode,
+    .range_f32 = &range_f32,
+    .plain_scales = &plain_scales,
+    .narrow_fp16 = &narrow_fp16,
+    .narrow_bf16 = &narrow_bf16,
+    .widen_fp16 = &widen_fp16,
+    .widen_bf16 = &widen_bf16,
+    .fit_integer = &fit_integer,
+    .fit_minifloat = &fit_minifloat,
+    .fit_codebook = &fit_codebook,
+};

@@ -12,9 +12,11 @@
 //             [column half][16 columns][4 bytes], byte i = codes of the inputs i, 4 + i, 8 + i, … in B bits each, the
 //             first one lowest; after the steps of a group one record: 32 scales (float16 = 64 bytes, or float32 =
 //             128), then if `has_zeros` 32 zero points (uint8) + 32 bytes
-//   w8.p64    panel of 64 columns; per group, per step of 4 inputs, 256 bytes: [64 columns][4 bytes]; then one record:
+//   w8.p64    5 to 8 bits; panel of 64 columns; per group, per step of 4 inputs, 256 bytes: [64 columns][4 bytes]; then
+//   one record:
 //             64 scales (128 or 256 bytes), then if `has_zeros` 64 zero points (uint8)
-// Codes are unsigned (offset binary where the format is signed), so u8 x s8 dot instructions need no sign work. A group
+// Codes of integers are unsigned (offset binary where the format is signed), so u8 x s8 dot instructions need no sign
+// work; those of floats and codebooks have levels. A group
 // is a multiple of a step's inputs, or all of them; the last one may be short and is padded to its step.
 #pragma once
 
@@ -26,7 +28,11 @@ namespace kvant::kernels {
 /// Inputs that a step may have at most: rows of activations are padded with zeros to a multiple of it.
 inline constexpr std::size_t kActivationPadding = 32;
 
-/// y[m, n] = a[m, k] * W[n, k]^T + bias, for the panels [panel_begin, panel_end).
+/// What the numbers of a result are stored as. A sum is rounded to nearest even, once; beyond 16 bits' range to Inf.
+enum class OutputType : std::uint8_t { f32, bf16, fp16 };
+
+/// y[m, n] = scale * (a[m, k] * W[n, k]^T + bias), for the panels [panel_begin, panel_end); where `accumulate` is set,
+/// that plus what y holds. Each operation is rounded to float32 once.
 /// Contract: rows of `a` are readable and zero from k up to the next multiple of kActivationPadding (of 8, where no
 /// layout of fewer than 4 bits is used).
 struct GemmArgs {
@@ -39,9 +45,15 @@ struct GemmArgs {
   std::size_t group;       ///< inputs per scale (wB)
   bool scales_f32;         ///< scales in the records are float32, not float16
   bool has_zeros;          ///< the records hold zero points; otherwise every one is `zero`
-  std::int32_t zero;       ///< what means 0 (s8 slots, and w8_f32): a weight is scale * (code_step * code - zero)
+  std::int32_t zero;       ///< what means 0 (s8 slots, and w8_f32 without levels): a weight is
+                           ///< scale * (code_step * code - zero)
   std::int32_t code_step;  ///< s8 slots: 1 or 2
-  const float* levels;     ///< f32 slots of up to 4 bits: the value of each code, again and again in all 16 places
+  const float* levels;  ///< f32 slots: the value of each stored code, in wB (B < 8) repeated up to 16 places; null in
+                        ///< w8 where that is code - zero
+  /// w8_f32 with levels: where it is not 0, codes are a sign and the fields of a minifloat of so many mantissa bits,
+  /// and a level is the float32 with that sign and those fields in the places of its own, times `level_unit`.
+  std::uint32_t mantissa_bits;
+  float level_unit;
 
   std::size_t m;
   const float* a_f32;       ///< [m, k], row stride `lda` elements
@@ -51,9 +63,22 @@ struct GemmArgs {
   const float* a_sums_f32;         ///< f32 slots with zero points: sum of each group's activations, [m, groups]
   const std::int32_t* a_sums_s32;  ///< s8 slots: likewise, exact
 
-  float* y;  ///< [m, n], row stride `ldy`
+  float* y;            ///< [m, n], row stride `ldy`; null where y_type is not f32
+  std::uint16_t* y16;  ///< likewise, of bf16 or fp16
+  OutputType y_type;
   std::size_t ldy;
   const float* bias;  ///< [n], or null
+  float scale = 1.0f;
+  bool accumulate;
+};
+
+/// sums[row, g] = the sum of a group's floats: element i of the group is added to lane i % 16, then lanes are added 8
+/// apart, then 4, 2, 1.
+struct SumGroupsArgs {
+  const float* x;
+  std::size_t rows, k, ldx;
+  std::size_t group;
+  float* sums;  ///< [rows, groups]
 };
 
 /// c[i, j] += sum over rows r of x[r, i] * x[r, j], for j >= i: X^T X of a `rows` x `n` matrix, upper triangle.
@@ -224,6 +249,7 @@ struct Kernels {
   Gather gather_w2;
   Gather gather_w1;
   void (*quantize_rows_s8)(const QuantizeRowsArgs&) noexcept;
+  void (*sum_groups_f32)(const SumGroupsArgs&) noexcept;
   void (*syrk_f32)(const SyrkArgs&) noexcept;
   void (*encode_integer)(const EncodeArgs&) noexcept;
   void (*encode_minifloat)(const EncodeArgs&) noexcept;

@@ -49,7 +49,8 @@ struct RuntimeOptions {
   std::string_view tier;
 };
 
-/// A tier and a pool of threads, owned together.
+/// A tier and a pool of threads, owned together. The pool works for one caller at a time: work that another thread, or
+/// a task, begins meanwhile is done by that thread alone.
 class Runtime {
  public:
   /// `unsupported` where the tier named (by option or KVANT_TIER) is unknown or cannot run here.

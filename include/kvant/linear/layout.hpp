@@ -80,25 +80,36 @@ class AlignedBytes {
   std::size_t size_ = 0;
 };
 
+inline constexpr std::uint32_t kNoColumn = 0xffffffffu;
+
 /// A packed matrix [n, k] and what a kernel has to know about it.
 struct PackedWeight {
   Layout layout = Layout::f32_p32;
   std::size_t n = 0;
-  std::size_t k = 0;
+  std::size_t k = 0;      ///< stored inputs
   std::size_t group = 0;  ///< inputs per record of scales; k where there is one per panel
   bool scales_f32 = false;
   bool has_zeros = false;
-  /// A weight is scale * (code_step * code - zero), by its stored code; a code_step of 0: by `levels` only.
+  /// A weight is scale * (code_step * stored code - zero); a code_step of 0: scale * (its level - zero).
   std::int32_t zero = 0;
   std::int32_t code_step = 1;
-  /// Up to 4 bits: the value of each stored code, again and again until all places are filled. w4_f32 and its kin.
-  std::array<float, 16> levels{};
+  /// The value of each stored code, again and again until all places are filled. Up to 4 bits, and floats and
+  /// codebooks.
+  std::array<float, 256> levels{};
+  std::uint32_t mantissa_bits = 0;  ///< see kernels::GemmArgs
+  float level_unit = 1.0f;
   Scheme scheme;                         ///< what it was packed from, with
   std::vector<ScaleLevel> outer_scales;  ///< the levels of scales above the finest one, and
   bool reciprocal = false;               ///< whether they divide: see QMatrix
-  std::vector<std::uint32_t> columns;    ///< where columns are not in their own order: see QMatrix
+  /// What is multiplied by the weights of stored input c: input columns[c], or 0 where that is kNoColumn, which fills
+  /// up groups to whole steps. Empty: input c.
+  std::vector<std::uint32_t> columns;
   AlignedBytes bytes;
 
+  /// What kernels take for the levels: none for integers of 8 bits.
+  [[nodiscard]] const float* kernel_levels() const noexcept {
+    return layout_info(layout).bits == 8 && code_step != 0 ? nullptr : levels.data();
+  }
   [[nodiscard]] std::size_t panels() const noexcept { return ceil_div(n, layout_info(layout).columns); }
   /// Bytes of one record: scales and zero points of one group of one panel.
   [[nodiscard]] std::size_t record_bytes() const noexcept {

@@ -88,8 +88,6 @@ class Model {
   [[nodiscard]] Status run_attention(std::size_t layer, std::size_t position, KvCache& cache, Workspace& work,
                                      const Context& context) const;
   [[nodiscard]] Status run_ffn(const Block& block, Workspace& work, const Context& context) const;
-  [[nodiscard]] Status add_product(const Linear& linear, Matrix<float>& input, Workspace& work,
-                                   const Context& context) const;
   void normalize(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out,
                  const Context& context) const;
 

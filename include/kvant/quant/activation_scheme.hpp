@@ -43,6 +43,8 @@ struct ActivationScheme {
 struct InputParameters {
   float scale = 1.0f;
   std::int32_t zero = 0;
+
+  friend constexpr bool operator==(const InputParameters&, const InputParameters&) = default;
 };
 
 /// Names for whole schemes of activations.

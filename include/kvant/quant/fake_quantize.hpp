@@ -4,18 +4,20 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
 #include <span>
 
+#include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
-#include "kvant/core/error.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/numeric/formats.hpp"
 #include "kvant/numeric/rounding.hpp"
-#include "kvant/quant/encode.hpp"
+#include "kvant/quant/choose.hpp"
+#include "kvant/quant/grid.hpp"
 #include "kvant/quant/scheme.hpp"
 #include "kvant/tensor/matrix.hpp"
 
@@ -70,36 +72,73 @@ inline void round_inputs(std::span<const float> x, FormatId format_id, InputGrid
 
 }  // namespace detail
 
-/// The values of `x` [tokens, features] after rounding to codes and back, to the bit as compressed-tensors 0.20 has
-/// them (quantization/lifecycle/forward_helpers.py, utils/helpers.py): scale * (clamp(round(x / scale + zero)) - zero)
-/// with, where the scheme is dynamic, scale = max |x| / ((high - low) / 2) and zero = 0, asymmetric scale = (max - min)
-/// / (high
-/// - low) and zero = round(low - min / scale), for E4M3 scale = max |x| / 448; MX and NVFP4 as quantize() under
-/// PowerRule::ct. No result depends on another row. Unlike there, Inf takes no part in a scale and becomes the
-/// outermost code, NaN of integers 0, and a group may be cut short by the end of a row. Contract: the scheme is valid.
+/// Rows of inputs as their codes stand for them, to the bit as compressed-tensors 0.20 has them
+/// (quantization/lifecycle/forward_helpers.py, utils/helpers.py): scale * (clamp(round(x / scale + zero)) - zero) with,
+/// where the scheme is dynamic, scale = max |x| / ((high - low) / 2) and zero = 0, asymmetric scale = (max - min) /
+/// (high - low) and zero = round(low - min / scale), for E4M3 scale = max |x| / 448; MX and NVFP4 as quantize() under
+/// PowerRule::ct. Unlike there, Inf takes no part in a scale and becomes the outermost code, NaN of integers 0, and a
+/// group may be cut short by the end of a row. Needs no memory.
+class InputRounder {
+ public:
+  /// Contract: the scheme is valid.
+  InputRounder(const ActivationScheme& scheme, const InputParameters& input, const kernels::Kernels& table)
+      : scheme_(scheme), input_(input) {
+    expects(is_valid(scheme), "a scheme of activations");
+    if (scheme.scale_type == format_id<fp32>) return;
+    grid_.emplace(detail::as_weights(scheme), table);
+    if (scheme.is_static) grid_ = grid_->under(input.scale, true);
+  }
+
+  /// One row; `out` is as long as it.
+  void operator()(std::span<const float> x, std::span<float> out) const noexcept {
+    const bool grouped = scheme_.granularity.kind() == Granularity::Kind::group;
+    const std::size_t group = grouped ? scheme_.granularity.cols_parameter() : x.size();
+    if (grid_) return round_blocks(x, group, out);
+    for (std::size_t begin = 0; begin < x.size(); begin += group) {
+      const std::span<const float> part = x.subspan(begin, std::min(group, x.size() - begin));
+      const detail::InputGrid grid =
+          scheme_.is_static ? detail::InputGrid{input_.scale, input_.zero} : detail::choose_input_grid(part, scheme_);
+      detail::round_inputs(part, scheme_.format, grid, out.subspan(begin, part.size()));
+    }
+  }
+
+ private:
+  /// Groups of 16 or 32 under scales of 8 bits, some at a time.
+  void round_blocks(std::span<const float> x, std::size_t group, std::span<float> out) const noexcept {
+    constexpr std::size_t kElements = 512;
+    std::array<float, kElements / 16> stored;
+    std::array<std::uint8_t, kElements> codes;
+    const kernels::GroupScales scales{stored.data(),
+                                      nullptr,
+                                      group,
+                                      scheme_.is_static ? kernels::ScaleOp::quotient : kernels::ScaleOp::product,
+                                      scheme_.is_static ? input_.scale : 1.0f,
+                                      0.0f};
+    for (std::size_t begin = 0; begin < x.size(); begin += kElements) {
+      const std::span<const float> part = x.subspan(begin, std::min(kElements, x.size() - begin));
+      const auto its_stored = std::span(stored).first(ceil_div(part.size(), group));
+      if (!choose_plain_scales(*grid_, part, group, PowerRule::ct, its_stored))
+        for (std::size_t g = 0; g < its_stored.size(); ++g)
+          its_stored[g] =
+              choose_plain(*grid_, part.subspan(g * group, std::min(group, part.size() - g * group)), PowerRule::ct)
+                  .stored;
+      const auto its_codes = std::span(codes).first(part.size());
+      grid_->encode(part, scales, its_codes);
+      grid_->decode(its_codes, scales, out.subspan(begin, part.size()));
+    }
+  }
+
+  ActivationScheme scheme_;
+  InputParameters input_;
+  std::optional<Grid> grid_;
+};
+
+/// The rows of `x` [tokens, features] through an InputRounder. No result depends on another row.
 [[nodiscard]] inline Matrix<float> fake_quantize(MatrixView<const float> x, const ActivationScheme& scheme,
                                                  const InputParameters& input, const Context& context = {}) {
-  expects(is_valid(scheme), "a scheme of activations");
-  if (scheme.scale_type != format_id<fp32>) {
-    QuantizeOptions options;
-    options.nonfinite = NonFinite::keep;
-    options.power_rule = PowerRule::ct;
-    options.matrix_scale = input.scale;
-    const Result<QMatrix> q = quantize(x, detail::as_weights(scheme), options, context);
-    expects(q.has_value(), "nothing is refused under NonFinite::keep");
-    return dequantize(*q, context);
-  }
+  const InputRounder round(scheme, input, context.kernels());
   Matrix<float> out(x.rows(), x.cols());
-  const bool grouped = scheme.granularity.kind() == Granularity::Kind::group;
-  const std::size_t group = grouped ? scheme.granularity.cols_parameter() : x.cols();
-  context.for_each(x.rows(), [&](std::size_t r) {
-    for (std::size_t begin = 0; begin < x.cols(); begin += group) {
-      const std::span<const float> part = std::span(x.row(r)).subspan(begin, std::min(group, x.cols() - begin));
-      const detail::InputGrid grid =
-          scheme.is_static ? detail::InputGrid{input.scale, input.zero} : detail::choose_input_grid(part, scheme);
-      detail::round_inputs(part, scheme.format, grid, std::span(out.row(r)).subspan(begin, part.size()));
-    }
-  });
+  context.for_each(x.rows(), [&](std::size_t r) { round(x.row(r), out.row(r)); });
   return out;
 }
 

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of inputs in the forms that packed layers read: the only part of a product that needs memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "kvant/core/checked.hpp"
+#include "kvant/core/contract.hpp"
+#include "kvant/core/error.hpp"
+#include "kvant/kernels/context.hpp"
+#include "kvant/linear/layout.hpp"
+#include "kvant/quant/fake_quantize.hpp"
+#include "kvant/tensor/matrix.hpp"
+
+namespace kvant {
+
+/// Inputs as a host has them, [tokens, features]: float32, bf16 or fp16.
+class InputRows {
+ public:
+  InputRows() = default;
+  InputRows(MatrixView<const float> x) noexcept : f32_(x), rows_(x.rows()), cols_(x.cols()) {}  // NOLINT: a view
+  InputRows(MatrixView<float> x) noexcept : InputRows(MatrixView<const float>(x)) {}            // NOLINT
+  /// Contract: `format` is bf16 or fp16.
+  InputRows(MatrixView<const std::uint16_t> x, FormatId format)
+      : f16_(x), format_(format), rows_(x.rows()), cols_(x.cols()) {
+    expects(format == format_id<bf16> || format == format_id<fp16>, "16-bit inputs are bf16 or fp16");
+  }
+  [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+  [[nodiscard]] std::size_t cols() const noexcept { return cols_; }
+  [[nodiscard]] FormatId format() const noexcept { return format_; }
+  [[nodiscard]] MatrixView<const float> f32() const noexcept { return f32_; }
+  [[nodiscard]] MatrixView<const std::uint16_t> f16() const noexcept { return f16_; }
+
+ private:
+  MatrixView<const float> f32_;
+  MatrixView<const std::uint16_t> f16_;
+  FormatId format_ = format_id<fp32>;
+  std::size_t rows_ = 0, cols_ = 0;
+};
+
+namespace detail {
+
+/// Memory that grows and is not cleared.
+template <class T>
+class Scratch {
+ public:
+  /// Whether there is room for `count`; what was there is lost where it grows.
+  [[nodiscard]] bool reserve(std::size_t count) noexcept {
+    if (count <= size_) return true;
+    data_.reset();
+    size_ = 0;
+    if (count > SIZE_MAX / sizeof(T)) return false;
+    data_.reset(static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}, std::nothrow)));
+    size_ = data_ ? count : 0;
+    return size_ != 0;
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] T* data() noexcept { return data_.get(); }
+
+ private:
+  struct Deleter {
+    void operator()(T* p) const noexcept { ::operator delete (p, std::align_val_t{64}); }
+  };
+  std::unique_ptr<T[], Deleter> data_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace detail
+
+/// What a layer reads of its inputs.
+struct InputNeeds {
+  std::size_t inputs = 0;                        ///< features of a row
+  std::span<const std::uint32_t> columns{};      ///< their order, see PackedWeight; empty: their own
+  std::size_t stored = 0;                        ///< inputs in that order
+  std::size_t group = 0;                         ///< that share a sum; 0 where there are no groups
+  std::optional<ActivationScheme> activation{};  ///< what they are rounded to first
+  InputParameters parameters{};                  ///< where that is static
+  bool integers = false;                         ///< int8 codes; otherwise floats,
+  bool sums = false;                             ///< and the sums of their groups
+};
+
+/// Rows of inputs and the forms of them that layers ask for (floats with zeros behind each row, int8 codes, sums of
+/// groups), each made once for all layers that read the same rows. A host keeps one for each width of its model, from
+/// call to call: memory is taken by reserve() alone (Linear::reserve), and a product takes none.
+///
+///   q.reserve(x, 16).value(), k.reserve(x, 16) …   // once
+///   x.assign(rows);                                // for each input: borrowed until the next assign()
+///   q.multiply(x, queries, context), k.multiply(x, keys, context), v.multiply(x, values, context);
+///
+/// Not for several threads at once.
+class Activations {
+ public:
+  Activations() = default;
+
+  /// Room for rows of a layer's inputs. `out_of_memory` where there is none.
+  [[nodiscard]] Status reserve(std::size_t rows, const InputNeeds& needs) {
+    const auto padded = checked_padded(std::max(needs.inputs, needs.stored));
+    const std::size_t groups = needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
+    const bool enough = padded && rows <= SIZE_MAX / sizeof(float) / std::max<std::size_t>(*padded, 1) &&
+                        plain_.reserve(rows * *padded) && (!needs.activation || rounded_.reserve(rows * *padded)) &&
+                        (needs.columns.empty() || ordered_.reserve(rows * *padded)) &&
+                        (!is_int8(needs) || (codes_.reserve(rows * *padded) && scales_.reserve(rows) &&
+                                             code_sums_.reserve(std::max<std::size_t>(rows * groups, 1)))) &&
+                        (!needs.sums || sums_.reserve(rows * groups));
+    forget();
+    if (enough) return {};
+    return fail(ErrorCode::out_of_memory, "no memory for " + std::to_string(rows) + " rows of " +
+                                              std::to_string(std::max(needs.inputs, needs.stored)) + " inputs");
+  }
+
+  /// The rows that products read from now on. They are borrowed: they stay where and as they are while layers multiply.
+  void assign(InputRows x) noexcept {
+    x_ = x;
+    forget();
+  }
+  [[nodiscard]] const InputRows& rows() const noexcept { return x_; }
+
+  /// Sets what a kernel reads of these rows. `usage` where reserve() was not called for them.
+  [[nodiscard]] Status prepare(const InputNeeds& needs, kernels::GemmArgs& args, const Context& context) {
+    const std::size_t padded = round_up(std::max(needs.inputs, needs.stored), kernels::kActivationPadding);
+    const std::size_t groups = needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
+    const auto holds = [m = x_.rows()](const auto& scratch, std::size_t each) { return scratch.size() >= m * each; };
+    if (!holds(plain_, padded) || (needs.activation && !holds(rounded_, padded)) ||
+        (!needs.columns.empty() && !holds(ordered_, padded)) ||
+        (is_int8(needs) && (!holds(codes_, padded) || !holds(scales_, 1) || !holds(code_sums_, groups))) ||
+        (needs.sums && !holds(sums_, groups)))
+      return fail(ErrorCode::usage,
+                  "no room for " + std::to_string(x_.rows()) + " rows of a layer's inputs; Linear::reserve() makes it");
+    Floats x = plain(needs.integers, context);
+    if (needs.activation && !is_int8(needs)) x = rounded(x, needs, context);
+    if (!needs.columns.empty()) x = ordered(x, needs, context);
+    if (is_int8(needs)) {
+      quantize(x, needs, groups, context);
+      args.a_s8 = codes_.data();
+      args.a_scales = scales_.data();
+      args.a_sums_s32 = code_sums_.data();
+      args.lda = code_stride(needs.stored);
+      if (needs.integers) return {};
+      x = decoded(needs, context);
+    }
+    args.a_f32 = x.data;
+    args.lda = x.stride;
+    if (needs.sums) {
+      sum_groups(x, needs, groups, context);
+      args.a_sums_f32 = sums_.data();
+    }
+    return {};
+  }
+
+ private:
+  struct Floats {
+    const float* data;
+    std::size_t stride;
+    [[nodiscard]] const float* row(std::size_t i) const noexcept { return data + i * stride; }
+  };
+  /// What a form was made for, where it is one that layers can share.
+  struct Sums {
+    const float* of = nullptr;
+    std::size_t group = 0;
+  };
+
+  [[nodiscard]] static bool is_int8(const InputNeeds& needs) noexcept { return needs.activation == ActivationScheme{}; }
+  [[nodiscard]] static std::optional<std::size_t> checked_padded(std::size_t k) noexcept {
+    if (k > SIZE_MAX - kernels::kActivationPadding) return std::nullopt;
+    return round_up(k, kernels::kActivationPadding);
+  }
+  [[nodiscard]] static std::size_t code_stride(std::size_t k) noexcept {
+    return round_up(k, kernels::kActivationPadding);
+  }
+  void forget() noexcept {
+    has_plain_ = false;
+    rounded_to_.reset();
+    coded_group_.reset();
+    summed_ = {};
+  }
+
+  /// The rows as floats, where they are, or with zeros behind each unless `ragged` ones will do.
+  Floats plain(bool ragged, const Context& context) {
+    const std::size_t k = x_.cols();
+    const std::size_t padded = round_up(k, kernels::kActivationPadding);
+    const bool is_f32 = x_.format() == format_id<fp32>;
+    if (is_f32 && (ragged || k == padded)) return {x_.f32().data(), x_.f32().stride()};
+    if (!has_plain_) {
+      const kernels::Kernels& table = context.kernels();
+      context.for_each(x_.rows(), [&](std::size_t i) noexcept {
+        float* out = plain_.data() + i * padded;
+        if (is_f32)
+          std::memcpy(out, x_.f32().row(i).data(), k * sizeof(float));
+        else
+          (x_.format() == format_id<bf16> ? table.widen_bf16 : table.widen_fp16)({x_.f16().row(i).data(), k, out});
+        std::fill(out + k, out + padded, 0.0f);
+      });
+      has_plain_ = true;
+    }
+    return {plain_.data(), padded};
+  }
+
+  Floats rounded(Floats x, const InputNeeds& needs, const Context& context) {
+    const std::size_t k = x_.cols();
+    const std::size_t padded = round_up(k, kernels::kActivationPadding);
+    if (!rounded_to_ || rounded_to_->first != *needs.activation || !(rounded_to_->second == needs.parameters)) {
+      const InputRounder round(*needs.activation, needs.parameters, context.kernels());
+      context.for_each(x_.rows(), [&](std::size_t i) noexcept {
+        float* out = rounded_.data() + i * padded;
+        round({x.row(i), k}, {out, k});
+        std::fill(out + k, out + padded, 0.0f);
+      });
+      rounded_to_.emplace(*needs.activation, needs.parameters);
+    }
+    return {rounded_.data(), padded};
+  }
+
+  /// Never shared: another layer has its own order.
+  Floats ordered(Floats x, const InputNeeds& needs, const Context& context) {
+    const std::size_t padded = round_up(needs.stored, kernels::kActivationPadding);
+    context.for_each(x_.rows(), [&](std::size_t i) noexcept {
+      float* out = ordered_.data() + i * padded;
+      for (std::size_t c = 0; c < needs.stored; ++c)
+        out[c] = needs.columns[c] != kNoColumn ? x.row(i)[needs.columns[c]] : 0.0f;
+      std::fill(out + needs.stored, out + padded, 0.0f);
+    });
+    coded_group_.reset();
+    summed_ = {};
+    return {ordered_.data(), padded};
+  }
+
+  void quantize(Floats x, const InputNeeds& needs, std::size_t groups, const Context& context) {
+    if (coded_group_ == needs.group) return;
+    const std::size_t stride = code_stride(needs.stored);
+    context.for_each(x_.rows(), [&](std::size_t i) noexcept {
+      context.kernels().quantize_rows_s8({x.row(i), 1, needs.stored, x.stride, needs.group, codes_.data() + i * stride,
+                                          stride, scales_.data() + i, code_sums_.data() + i * groups});
+    });
+    coded_group_.reset();
+    if (needs.columns.empty()) coded_group_ = needs.group;
+    summed_ = {};
+  }
+
+  /// What the codes stand for.
+  Floats decoded(const InputNeeds& needs, const Context& context) {
+    const std::size_t stride = code_stride(needs.stored);
+    context.for_each(x_.rows(), [&](std::size_t i) noexcept {
+      const std::int8_t* codes = codes_.data() + i * stride;
+      for (std::size_t c = 0; c < stride; ++c)
+        rounded_.data()[i * stride + c] = static_cast<float>(codes[c]) * scales_.data()[i];
+    });
+    rounded_to_.reset();
+    summed_ = {};
+    return {rounded_.data(), stride};
+  }
+
+  void sum_groups(Floats x, const InputNeeds& needs, std::size_t groups, const Context& context) {
+    if (summed_.of == x.data && summed_.group == needs.group) return;
+    context.for_each(x_.rows(), [&](std::size_t i) noexcept {
+      context.kernels().sum_groups_f32({x.row(i), 1, needs.stored, x.stride, needs.group, sums_.data() + i * groups});
+    });
+    summed_ = {x.data, needs.group};
+    if (!needs.columns.empty()) summed_ = {};
+  }
+
+  InputRows x_;
+  detail::Scratch<float> plain_, rounded_, ordered_, sums_, scales_;
+  detail::Scratch<std::int8_t> codes_;
+  detail::Scratch<std::int32_t> code_sums_;
+  bool has_plain_ = false;
+  std::optional<std::pair<ActivationScheme, InputParameters>> rounded_to_;
+  std::optional<std::size_t> coded_group_;
+  Sums summed_;
+};
+
+}  // namespace kvant

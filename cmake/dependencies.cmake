@@ -20,6 +20,7 @@ endif()
 if(NOT KVANT_KERNELS_ONLY)
   find_package(PkgConfig REQUIRED)
   find_package(nlohmann_json REQUIRED)
+  find_path(KVANT_XXHASH xxhash.h REQUIRED) # compiled in (XXH_INLINE_ALL): nothing to link
   list(APPEND KVANT_PKG_CONFIG_MODULES libpcre2-8 libutf8proc)
   pkg_check_modules(KVANT_PRIVATE REQUIRED IMPORTED_TARGET GLOBAL ${KVANT_PKG_CONFIG_MODULES})
   # BUILD_INTERFACE: headers that only our sources include are nothing that a static package needs.

@@ -26,6 +26,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/name_pattern.cpp
        src/io/npy.cpp
        src/io/output_lock.cpp
+       src/io/packed_file.cpp
        src/io/posix.cpp
        src/io/quantization_config.cpp
        src/io/read_weight.cpp
@@ -53,6 +54,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/machine_load.cpp
        src/pipeline/output.cpp
        src/pipeline/output_config.cpp
+       src/pipeline/pack.cpp
        src/pipeline/peaks.cpp
        src/pipeline/plan.cpp
        src/pipeline/rounds.cpp
@@ -92,6 +94,7 @@ set(KVANT_CLI_SOURCES
     src/cli/machine.cpp
     src/cli/main.cpp
     src/cli/options.cpp
+    src/cli/pack.cpp
     src/cli/progress.cpp
     src/cli/quantize.cpp
     src/cli/signals.cpp

@@ -40,6 +40,6 @@ int main() {
       worst = std::fmax(worst, std::fabs(sum - static_cast<double>(y(i, j))));
     }
   std::printf("%s on the %s kernels: %zu bytes packed, largest difference to double precision %.2e\n",
-              kvant::to_text(layer->scheme()).c_str(), context.kernels().tier, layer->packed().bytes.size(), worst);
+              kvant::to_text(layer->scheme()).c_str(), context.kernels().tier, layer->bytes().size(), worst);
   return worst < 1e-4 ? 0 : 1;
 }

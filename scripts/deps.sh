@@ -15,6 +15,7 @@ demo_needs=(
   'libfmt-dev fmt/core.h'
   'libpcre2-dev pcre2posix.h'
   'libutf8proc-dev utf8proc.h'
+  'libxxhash-dev xxhash.h'
   'ninja-build ninja'
   'nlohmann-json3-dev nlohmann/json.hpp'
   'pkg-config pkg-config'

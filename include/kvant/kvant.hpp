@@ -26,6 +26,7 @@
 #include "kvant/kernels/context.hpp"
 #include "kvant/kernels/generic.hpp"
 #include "kvant/kernels/kernels.hpp"
+#include "kvant/kernels/layout.hpp"
 // quant: schemes, scales, codes, error measures
 #include "kvant/quant/choose.hpp"
 #include "kvant/quant/distortion.hpp"
@@ -42,6 +43,7 @@
 // passes: methods
 #include "kvant/passes/passes.hpp"
 // linear: packed layers
-#include "kvant/linear/layout.hpp"
+#include "kvant/linear/activations.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/linear/pack.hpp"
+#include "kvant/linear/packed_weight.hpp"

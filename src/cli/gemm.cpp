@@ -16,7 +16,6 @@
 #include "kvant/io/weights.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/passes/rtn.hpp"
-#include "linear/op_of.hpp"
 #include "verbs.hpp"
 
 namespace kvant::cli {
@@ -181,7 +180,7 @@ class Gemm final : public Command {
 
  private:
   static void print(const Linear& layer, std::size_t m, std::string_view tier, Console& console) {
-    const std::string_view op = op_of(layer).name;
+    const std::string_view op = layer.gemm().name;
     if (console.json()) {
       io::Json json = document("gemm");
       json.set("n", layer.out_features()).set("k", layer.in_features()).set("m", m).set("tier", tier).set("op", op);

@@ -72,7 +72,7 @@ io::Json ops() {
   for (const kernels::Op& op : kernels::kOps)
     rows.push_back(io::Json::object()
                        .set("name", op.name)
-                       .set("weights", kernels::kWeightLayoutNames[static_cast<std::size_t>(op.weights)])
+                       .set("weights", op.weights())
                        .set("activations", kernels::kActivationNames[static_cast<std::size_t>(op.activations)]));
   return rows;
 }

@@ -6,8 +6,8 @@
 namespace kvant::cli {
 namespace {
 
-constexpr std::array kVerbs{&kInspect, &kQuantize, &kDequantize, &kCompare, &kEval, &kGenerate,
-                            &kCast,    &kDecode,   &kGemm,       &kBench,   &kList, &kDoctor};
+constexpr std::array kVerbs{&kInspect, &kQuantize, &kDequantize, &kPack,  &kCompare, &kEval,  &kGenerate,
+                            &kCast,    &kDecode,   &kGemm,       &kBench, &kList,    &kDoctor};
 
 }  // namespace
 

@@ -9,6 +9,7 @@ namespace kvant::cli {
 extern const Verb kInspect;
 extern const Verb kQuantize;
 extern const Verb kDequantize;
+extern const Verb kPack;
 extern const Verb kCompare;
 extern const Verb kEval;
 extern const Verb kGenerate;

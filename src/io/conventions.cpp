@@ -137,6 +137,9 @@ std::optional<ForeignConvention> by_tensors(const Checkpoint& checkpoint) {
 }  // namespace
 
 std::optional<ForeignConvention> find_foreign_convention(const Checkpoint& checkpoint) {
+  if (const auto format = checkpoint.metadata().find("format");
+      format != checkpoint.metadata().end() && format->second == "kvant-packed")
+    return ForeignConvention{"kvant-packed, which programs map (io::PackedFile)", "its metadata"};
   bool has_own = checkpoint.metadata().contains("quantization_config");
   if (checkpoint.config()) {
     if (auto found = by_configuration(*checkpoint.config())) return found;

@@ -64,29 +64,41 @@ Status check_spec(const TensorSpec& spec, const Where& where) {
   return {};
 }
 
-/// Places the tensors: by falling element size, so that each is aligned to it, then by name.
-Result<std::uint64_t> place(std::vector<TensorInfo>& tensors, const Where& where) {
-  std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
-    const unsigned bits_a = dtype_info(a.dtype).bits;
-    const unsigned bits_b = dtype_info(b.dtype).bits;
-    return bits_a != bits_b ? bits_a > bits_b : a.name < b.name;
-  });
-  std::uint64_t end = 0;
+constexpr std::size_t kCacheLine = 64;
+
+/// Places the tensors: by falling element size, so that each is aligned to it, then by name; those of whole cache lines
+/// first where these are to be aligned.
+Result<std::uint64_t> place(std::vector<TensorInfo>& tensors, SafetensorsWriter::Alignment alignment,
+                            const Where& where) {
   for (TensorInfo& t : tensors) {
     Where at = where;
     at.tensor = printable(t.name);
     const Result<std::uint64_t> bytes = tensor_bytes(t.dtype, t.shape);
     if (!bytes) return fail(bytes.error().code, bytes.error().message, at);
-    t.offset = end;
     t.bytes = *bytes;
-    const auto next = checked_add(end, *bytes);
+  }
+  const bool lines = alignment == SafetensorsWriter::Alignment::cache_lines;
+  std::sort(tensors.begin(), tensors.end(), [lines](const TensorInfo& a, const TensorInfo& b) {
+    const bool whole_a = lines && a.bytes % kCacheLine == 0;
+    const bool whole_b = lines && b.bytes % kCacheLine == 0;
+    const unsigned bits_a = dtype_info(a.dtype).bits;
+    const unsigned bits_b = dtype_info(b.dtype).bits;
+    return whole_a != whole_b ? whole_a : bits_a != bits_b ? bits_a > bits_b : a.name < b.name;
+  });
+  std::uint64_t end = 0;
+  for (TensorInfo& t : tensors) {
+    Where at = where;
+    at.tensor = printable(t.name);
+    t.offset = end;
+    const auto next = checked_add(end, t.bytes);
     if (!next) return fail(ErrorCode::overflow, "the file would exceed 64 bits", at);
     end = *next;
   }
   return end;
 }
 
-std::string header_text(const std::vector<TensorInfo>& tensors, const Metadata& metadata) {
+std::string header_text(const std::vector<TensorInfo>& tensors, const Metadata& metadata,
+                        SafetensorsWriter::Alignment alignment) {
   std::string text = "{";
   if (!metadata.empty()) {
     Json m = Json::object();
@@ -104,11 +116,14 @@ std::string header_text(const std::vector<TensorInfo>& tensors, const Metadata& 
   }
   if (text.back() == ',') text.pop_back();
   text += '}';
-  text.resize(round_up<std::size_t>(text.size(), 8), ' ');
+  constexpr std::size_t kLength = 8;  // bytes before the text that say how long it is
+  const std::size_t step = alignment == SafetensorsWriter::Alignment::cache_lines ? kCacheLine : 8;
+  text.resize(round_up<std::size_t>(text.size() + kLength, step) - kLength, ' ');
   return text;
 }
 
-Result<Plan> make_plan(std::vector<TensorSpec> specs, const Metadata& metadata, const Where& where) {
+Result<Plan> make_plan(std::vector<TensorSpec> specs, const Metadata& metadata, SafetensorsWriter::Alignment alignment,
+                       const Where& where) {
   Plan plan;
   plan.tensors.reserve(specs.size());
   for (TensorSpec& s : specs) {
@@ -120,9 +135,9 @@ Result<Plan> make_plan(std::vector<TensorSpec> specs, const Metadata& metadata, 
       if (text->find('\0') != std::string::npos || find_invalid_utf8(*text))
         return fail(ErrorCode::usage, "metadata \"" + printable(key, 100) + "\" is not valid UTF-8, or holds a NUL",
                     where);
-  const Result<std::uint64_t> data_bytes = place(plan.tensors, where);
+  const Result<std::uint64_t> data_bytes = place(plan.tensors, alignment, where);
   if (!data_bytes) return propagate(data_bytes);
-  const std::string text = header_text(plan.tensors, metadata);
+  const std::string text = header_text(plan.tensors, metadata, alignment);
   if (text.size() > kSafetensorsMaxHeader)
     return fail(ErrorCode::limit,
                 "the header would have " + std::to_string(text.size()) + " bytes, a safetensors file allows " +
@@ -155,9 +170,9 @@ SafetensorsWriter& SafetensorsWriter::operator=(SafetensorsWriter&&) noexcept = 
 SafetensorsWriter::~SafetensorsWriter() = default;
 
 Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
-                                                    const Metadata& metadata, OutputMode mode) {
+                                                    const Metadata& metadata, OutputMode mode, Alignment alignment) {
   return guarded([&]() -> Result<SafetensorsWriter> {
-    Result<Plan> plan = make_plan(std::move(tensors), metadata, where_of(path));
+    Result<Plan> plan = make_plan(std::move(tensors), metadata, alignment, where_of(path));
     if (!plan) return propagate(plan);
     Result<AtomicFile> file = AtomicFile::create(path, mode);
     if (!file) return propagate(file);

@@ -113,7 +113,8 @@ inline void store_bytes(std::int8_t* p, Words x, std::size_t count) noexcept {
 struct W4 {
   static constexpr std::size_t kInputs = 8, kColumns = 32;
   Floats low, high;
-  explicit W4(const GemmArgs& g) noexcept : low(_mm256_loadu_ps(g.levels)), high(_mm256_loadu_ps(g.levels + 8)) {}
+  explicit W4(const GemmArgs& g) noexcept
+      : low(_mm256_loadu_ps(g.shape->levels)), high(_mm256_loadu_ps(g.shape->levels + 8)) {}
   Floats value(Words v, std::size_t i) const noexcept {
     const std::size_t place = 8 * (i % 4) + (i < 4 ? 0 : 4);
     const Words index = shift_right(v, place);
@@ -126,7 +127,7 @@ template <std::size_t kBits>
 struct Packed {
   static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
   Floats levels;
-  explicit Packed(const GemmArgs& g) noexcept : levels(_mm256_loadu_ps(g.levels)) {}
+  explicit Packed(const GemmArgs& g) noexcept : levels(_mm256_loadu_ps(g.shape->levels)) {}
   Floats value(Words v, std::size_t i) const noexcept {
     return _mm256_permutevar8x32_ps(levels, shift_right(v, 8 * (i % 4) + kBits * (i / 4)));
   }

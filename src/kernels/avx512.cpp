@@ -101,7 +101,7 @@ template <std::size_t kBits>
 struct Packed {
   static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
   Floats levels;
-  explicit Packed(const GemmArgs& g) noexcept : levels(_mm512_loadu_ps(g.levels)) {}
+  explicit Packed(const GemmArgs& g) noexcept : levels(_mm512_loadu_ps(g.shape->levels)) {}
   Floats value(Words v, std::size_t i) const noexcept {
     return _mm512_permutexvar_ps(shift_right(v, 8 * (i % 4) + kBits * (i / 4)), levels);
   }

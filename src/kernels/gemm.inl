@@ -26,7 +26,7 @@ struct Bf16 {
 struct W8 {
   static constexpr std::size_t kInputs = 4, kColumns = 64;
   Words zero_code;
-  explicit W8(const GemmArgs& g) noexcept : zero_code(splat_word(g.zero)) {}
+  explicit W8(const GemmArgs& g) noexcept : zero_code(splat_word(g.shape->zero)) {}
   Floats value(Words v, std::size_t i) const noexcept {
     const Words code = i == 3 ? shift_right(v, 24) : and_words(shift_right(v, 8 * i), splat_word(0xff));
     return to_floats(subtract(code, zero_code));
@@ -39,7 +39,7 @@ template <std::size_t kMantissa>
 struct W8Minifloat {
   static constexpr std::size_t kInputs = 4, kColumns = 64;
   Floats unit;
-  explicit W8Minifloat(const GemmArgs& g) noexcept : unit(splat(g.level_unit)) {}
+  explicit W8Minifloat(const GemmArgs& g) noexcept : unit(splat(g.shape->level_unit)) {}
   Floats value(Words v, std::size_t i) const noexcept {
     constexpr std::int32_t kFields = INT32_MIN | 0x7f << (23 - kMantissa);
     const Words code = i == 3 ? v : shift_left(v, 24 - 8 * i);
@@ -51,7 +51,7 @@ struct W8Minifloat {
 struct W8Table {
   static constexpr std::size_t kInputs = 4, kColumns = 64;
   const float* levels;
-  explicit W8Table(const GemmArgs& g) noexcept : levels(g.levels) {}
+  explicit W8Table(const GemmArgs& g) noexcept : levels(g.shape->levels) {}
   Floats value(Words v, std::size_t i) const noexcept {
     return look_up(levels, 256, i == 3 ? shift_right(v, 24) : and_words(shift_right(v, 8 * i), splat_word(0xff)));
   }
@@ -115,7 +115,7 @@ struct Stream {
     for (std::size_t j = 0; j < P; ++j) {
       const std::size_t first = at.column + j * kWidth;
       offset[j] = first % W::kColumns;
-      codes[j] = g.weights + first / W::kColumns * g.panel_stride + 4 * offset[j];
+      codes[j] = g.weights + first / W::kColumns * g.shape->panel_stride + 4 * offset[j];
     }
   }
   [[gnu::always_inline]] void load_step(Words (&v)[P * NV]) const noexcept {
@@ -134,10 +134,11 @@ struct Stream {
   }
   /// From the end of a group's codes over its record to the next group.
   [[gnu::always_inline]] void next_group(const GemmArgs& g) noexcept {
-    for (std::size_t j = 0; j < P; ++j) codes[j] += W::kColumns * (g.scales_f32 ? 4 : 2) + (g.has_zeros ? 64 : 0);
+    for (std::size_t j = 0; j < P; ++j)
+      codes[j] += W::kColumns * (g.shape->scales_f32 ? 4 : 2) + (g.shape->has_zeros ? 64 : 0);
   }
   [[gnu::always_inline]] void load_scales(const GemmArgs& g, Floats (&scale)[P * NV]) const noexcept {
-    if (g.scales_f32) {
+    if (g.shape->scales_f32) {
 #pragma GCC unroll 8
       for (std::size_t v = 0; v < P * NV; ++v) scale[v] = load_f32(codes[v / NV] + 4 * kLanes * (v % NV));
     } else {
@@ -148,7 +149,7 @@ struct Stream {
   }
   [[gnu::always_inline]] Words zeros(const GemmArgs& g, std::size_t v) const noexcept {
     const unsigned char* record = codes[v / NV] - 4 * offset[v / NV];
-    return load_u8(record + W::kColumns * (g.scales_f32 ? 4 : 2) + offset[v / NV] + v % NV * kLanes);
+    return load_u8(record + W::kColumns * (g.shape->scales_f32 ? 4 : 2) + offset[v / NV] + v % NV * kLanes);
   }
 };
 
@@ -178,12 +179,12 @@ inline void store_outputs(const GemmArgs& g, std::size_t at, Floats y, std::size
                                   std::size_t vectors, const float* row_scales) noexcept {
   for (std::size_t c = 0; c < vectors; ++c) {
     const std::size_t column = at.column + c * kLanes;
-    if (column >= g.n) return;
-    const Floats bias = g.bias != nullptr ? load(g.bias + column, lanes(0, g.n - column)) : zero();
+    if (column >= g.shape->n) return;
+    const Floats bias = g.bias != nullptr ? load(g.bias + column, lanes(0, g.shape->n - column)) : zero();
     for (std::size_t r = 0; r < rows; ++r) {
       const Floats x = sum[r * vectors + c];
       const Floats y = row_scales != nullptr ? fma(x, splat(row_scales[at.row + r]), bias) : add(x, bias);
-      store_outputs(g, (at.row + r) * g.ldy + column, multiply(y, splat(g.scale)), g.n - column);
+      store_outputs(g, (at.row + r) * g.ldy + column, multiply(y, splat(g.scale)), g.shape->n - column);
     }
   }
 }
@@ -237,13 +238,13 @@ template <class W, std::size_t MR, std::size_t P, std::size_t NV>
   Floats sum[MR][P * NV];
   clear(sum);
   Words v[P * NV];
-  for (std::size_t s = 0; s < g.k / W::kInputs; ++s) {
+  for (std::size_t s = 0; s < g.shape->k / W::kInputs; ++s) {
     stream.load_step(v);
     multiply<W::kInputs>(decode, v, a, lda, sum);
     stream.next_step();
     a += W::kInputs;
   }
-  if (W::kInputs > 1 && g.k % W::kInputs != 0) {
+  if (W::kInputs > 1 && g.shape->k % W::kInputs != 0) {
     stream.load_step(v);
     multiply<1>(decode, v, a, lda, sum);
   }
@@ -256,25 +257,25 @@ template <class W, std::size_t MR, std::size_t P, std::size_t NV>
   Stream<W, P, NV> stream(g, at);
   const float* a = g.a_f32 + at.row * g.lda;
   const std::size_t lda = g.lda;
-  const std::size_t groups = g.k != 0 ? ceil_div(g.k, g.group) : 0;
+  const std::size_t groups = g.shape->k != 0 ? ceil_div(g.shape->k, g.shape->group) : 0;
   const W decode(g);
   Floats sum[MR][P * NV];
   clear(sum);
   for (std::size_t index = 0; index < groups; ++index) {
-    const std::size_t left = g.k - index * g.group;
+    const std::size_t left = g.shape->k - index * g.shape->group;
     Floats part[MR][P * NV];
     clear(part);
-    for (std::size_t s = ceil_div(left < g.group ? left : g.group, W::kInputs); s != 0; --s) {
+    for (std::size_t s = ceil_div(left < g.shape->group ? left : g.shape->group, W::kInputs); s != 0; --s) {
       Words v[P * NV];
       stream.load_step(v);
       multiply<W::kInputs>(decode, v, a, lda, part);
       stream.next_step();
       a += W::kInputs;
     }
-    if (g.has_zeros) {
+    if (g.shape->has_zeros) {
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < P * NV; ++c) {
-        const Floats zero = to_floats(subtract(stream.zeros(g, c), splat_word(g.zero)));
+        const Floats zero = to_floats(subtract(stream.zeros(g, c), splat_word(g.shape->zero)));
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < MR; ++r)
           part[r][c] = fma(zero, splat(-g.a_sums_f32[(at.row + r) * groups + index]), part[r][c]);
@@ -316,26 +317,27 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
   Stream<D, P, NV> stream(g, at);
   const std::int8_t* a = g.a_s8 + at.row * g.lda;
   const std::size_t lda = g.lda;
-  const std::size_t groups = g.k != 0 ? ceil_div(g.k, g.group) : 0;
+  const std::size_t groups = g.shape->k != 0 ? ceil_div(g.shape->k, g.shape->group) : 0;
   const std::int32_t* group_sums = g.a_sums_s32 + at.row * groups;
   const D dot;
-  const bool doubles = D::kMayDouble && g.code_step == 2;
+  const bool doubles = D::kMayDouble && g.shape->code_step == 2;
   Floats sum[MR][kN];
   clear(sum);
   for (std::size_t index = 0; index < groups; ++index) {
-    const std::size_t left = g.k - index * g.group;
+    const std::size_t left = g.shape->k - index * g.shape->group;
     Words total[MR][kN];
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < MR; ++r) {
       const std::int32_t s = group_sums[r * groups + index];
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < kN; ++c)
-        total[r][c] = splat_word(doubles ? 0 : (D::kOffset - (g.has_zeros ? 0 : g.zero)) * s);
+        total[r][c] = splat_word(doubles ? 0 : (D::kOffset - (g.shape->has_zeros ? 0 : g.shape->zero)) * s);
     }
     if constexpr (kMissesLowest<D>) {
-      if (at.lowest != nullptr) add_missing<D>(stream, g, at, index * g.group, left < g.group ? left : g.group, total);
+      if (at.lowest != nullptr)
+        add_missing<D>(stream, g, at, index * g.shape->group, left < g.shape->group ? left : g.shape->group, total);
     }
-    for (std::size_t s = ceil_div(left < g.group ? left : g.group, D::kInputs); s != 0;) {
+    for (std::size_t s = ceil_div(left < g.shape->group ? left : g.shape->group, D::kInputs); s != 0;) {
       std::size_t depth = D::kDepth != 0 && s > D::kDepth ? D::kDepth : s;
       s -= depth;
       typename D::Sums part[MR][kN];
@@ -369,12 +371,12 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
     if (doubles) {
 #pragma GCC unroll 16
       for (std::size_t r = 0; r < MR; ++r) {
-        const Words shift = splat_word(g.has_zeros ? 0 : g.zero * group_sums[r * groups + index]);
+        const Words shift = splat_word(g.shape->has_zeros ? 0 : g.shape->zero * group_sums[r * groups + index]);
 #pragma GCC unroll 8
         for (std::size_t c = 0; c < kN; ++c) total[r][c] = subtract(add_words(total[r][c], total[r][c]), shift);
       }
     }
-    if (g.has_zeros) {
+    if (g.shape->has_zeros) {
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < kN; ++c) {
         const Words zeros = stream.zeros(g, c);
@@ -436,13 +438,13 @@ inline void run(const GemmArgs& g, const Lowest* lowest = nullptr) noexcept {
   constexpr std::size_t kColumns = W::kColumns;
   constexpr std::size_t kAhead = 4096;  // bytes
   const std::size_t first = g.panel_begin * kColumns;
-  const std::size_t last = g.panel_end * kColumns < g.n ? g.panel_end * kColumns : g.n;
+  const std::size_t last = g.panel_end * kColumns < g.shape->n ? g.panel_end * kColumns : g.shape->n;
   if (g.m == 0 || first >= last) return;
   const std::size_t blocks = g.m <= Tiles::kMaxRows ? 1 : ceil_div(g.m, Tiles::kBlockRows);
   const std::size_t all = g.panel_end - g.panel_begin;
-  const std::size_t fitting = kCache / (g.panel_stride + 1);
+  const std::size_t fitting = kCache / (g.shape->panel_stride + 1);
   const std::size_t panels = blocks == 1 ? all : fitting != 0 ? fitting : 1;
-  const std::size_t run_bytes = panels * g.panel_stride;
+  const std::size_t run_bytes = panels * g.shape->panel_stride;
   const bool fetch_next = blocks > 1 && run_bytes < 3 * kCache / 2;
   for (std::size_t column = first; column < last; column += panels * kColumns) {
     const std::size_t end = last - column < panels * kColumns ? last : column + panels * kColumns;
@@ -462,8 +464,8 @@ inline void gemm_f32(const GemmArgs& g) noexcept {
   run<FloatTiles<W>, W>(g);
 }
 inline void gemm_w8_f32(const GemmArgs& g) noexcept {
-  if (g.levels == nullptr) return gemm_f32<W8>(g);
-  switch (g.mantissa_bits) {
+  if (g.shape->code_step != 0) return gemm_f32<W8>(g);
+  switch (g.shape->mantissa_bits) {
     case 2:
       return gemm_f32<W8Minifloat<2>>(g);
     case 3:
@@ -484,13 +486,13 @@ inline void gemm_s8(const GemmArgs& g) noexcept {
       part.m = g.m - row < kRows ? g.m - row : kRows;
       bool any = false;
       for (std::size_t r = 0; r < part.m; ++r) {
-        lowest[r] = Lowest(part.a_s8 + r * part.lda, part.k);
+        lowest[r] = Lowest(part.a_s8 + r * part.lda, part.shape->k);
         any |= lowest[r].count != 0;
       }
       run<Int8Tiles<D>, D>(part, any ? lowest : nullptr);
       part.a_s8 += part.m * part.lda;
       part.a_scales += part.m;
-      part.a_sums_s32 += part.m * (part.group != 0 ? ceil_div(part.k, part.group) : 0);
+      part.a_sums_s32 += part.m * (part.shape->group != 0 ? ceil_div(part.shape->k, part.shape->group) : 0);
       if (part.y_type == OutputType::f32)
         part.y += part.m * part.ldy;
       else

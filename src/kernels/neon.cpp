@@ -116,7 +116,7 @@ template <std::size_t kBits>
 struct Packed {
   static constexpr std::size_t kInputs = 32 / kBits, kColumns = 32;
   Table16 levels;
-  explicit Packed(const GemmArgs& g) noexcept : levels(g.levels) {}
+  explicit Packed(const GemmArgs& g) noexcept : levels(g.shape->levels) {}
   Floats value(Words v, std::size_t i) const noexcept { return levels[shift_right(v, 8 * (i % 4) + kBits * (i / 4))]; }
 };
 using W4 = Packed<4>;

@@ -20,6 +20,11 @@ struct Row {
   std::string_view name;
   std::string_view needs;
   void (*use)(Kernels&) noexcept;
+  /// What has to be asked for once before the tier's instructions may run, such as a permission of the kernel; null:
+  /// nothing. False where it is refused.
+  bool (*prepare)() noexcept = nullptr;
+  /// Slots that keep within rounding of the definition instead of giving its bits, space-separated.
+  std::string_view inexact{};
 };
 
 /// The list of tiers, worst first: each starts from the table of the one above it. The build says which it holds.
@@ -43,7 +48,9 @@ struct Built {
   Built() noexcept {
     Kernels table{};
     for (std::size_t i = 0; i < kRows.size(); ++i) {
-      tiers[i] = {kRows[i].name, kRows[i].needs, has_features(kRows[i].needs)};
+      const Row& row = kRows[i];
+      tiers[i] = {row.name, row.needs, has_features(row.needs) && (row.prepare == nullptr || row.prepare()),
+                  row.inexact};
       // Even the function that fills a table is compiled for its tier.
       if (tiers[i].runnable) kRows[i].use(table);
       tables[i] = table;
@@ -71,7 +78,9 @@ Result<const Kernels*> find_tier(std::string_view name) {
     if (kRows[i].name != name) continue;
     if (built().tiers[i].runnable) return &built().tables[i];
     std::string_view missing;
-    static_cast<void>(has_features(kRows[i].needs, &missing));
+    if (has_features(kRows[i].needs, &missing))
+      return fail(ErrorCode::unsupported,
+                  "tier '" + std::string(name) + "' needs a permission that the operating system refuses");
     return fail(ErrorCode::unsupported, "tier '" + std::string(name) + "' needs the processor feature '" +
                                             std::string(missing) + "', which this machine lacks");
   }

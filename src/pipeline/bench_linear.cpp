@@ -17,16 +17,22 @@
 #include "kvant/core/rng.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/quant/encode.hpp"
-#include "linear/op_of.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
-constexpr std::array<std::string_view, 8> kSchemes{
-    "fp32",         "bf16",
-    "int8-channel", "int8-channel/int8-token",
-    "int4-g128",    "int4-g128/int8-token",
-    "int4-g32",     "int4-g32/int8-token",
+constexpr std::array<std::string_view, 11> kSchemes{
+    "fp32",
+    "bf16",
+    "int8-channel",
+    "int8-channel/int8-token",
+    "fp8_e4m3fn-channel",
+    "mxfp8_e4m3fn",
+    "fp6_e3m2-g32",
+    "int4-g128",
+    "int4-g128/int8-token",
+    "int4-g32",
+    "int4-g32/int8-token",
 };
 constexpr std::size_t kLeastCopies = 4;
 
@@ -61,7 +67,7 @@ Result<Linear> make_linear(MatrixView<const float> w, const Scheme& scheme, cons
   return Linear::from({std::move(*q), {}}, context);
 }
 
-double bytes_of(const Linear& layer) { return static_cast<double>(layer.packed().bytes.size()); }
+double bytes_of(const Linear& layer) { return static_cast<double>(layer.bytes().size()); }
 
 /// One call with unwritable values in the sampled places, then those places bit by bit.
 Status check(Layer& layer, std::string_view op, std::size_t m, Activations& data, const Context& context) {
@@ -90,14 +96,14 @@ Status check(Layer& layer, std::string_view op, std::size_t m, Activations& data
 BenchCase make_case(const std::shared_ptr<Layer>& layer, std::size_t m, const std::shared_ptr<Activations>& data,
                     const Context& context) {
   const Linear& first = layer->copies[0];
-  const kernels::Op& op = op_of(first);
+  const std::string_view op = first.gemm().name;
   BenchCase c;
-  c.op = op.name;
+  c.op = op;
   c.scheme = to_text(first.scheme());
   c.n = first.out_features();
   c.k = first.in_features();
   c.m = m;
-  c.arithmetic = op.activations == kernels::ActivationType::s8 ? Arithmetic::s8 : Arithmetic::f32;
+  c.arithmetic = first.runs_on_integers() ? Arithmetic::s8 : Arithmetic::f32;
   c.operations = 2.0 * static_cast<double>(m) * static_cast<double>(c.n) * static_cast<double>(c.k);
   c.bytes = bytes_of(first);
   c.run = [=, &context] {
@@ -105,7 +111,7 @@ BenchCase make_case(const std::shared_ptr<Layer>& layer, std::size_t m, const st
     const MatrixView<const float> x = data->x.view();
     return layer->copies[layer->next].multiply(x.rows(0, m), data->y.view().rows(0, m), context);
   };
-  c.check = [=, &context] { return check(*layer, op_of(layer->copies[0]).name, m, *data, context); };
+  c.check = [=, &context] { return check(*layer, layer->copies[0].gemm().name, m, *data, context); };
   return c;
 }
 
@@ -132,7 +138,7 @@ Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const Bench
     auto sample = make_linear(gather(weight.view(), layer->features).view(), *scheme, Context{});
     if (!sample) return propagate(sample);
     layer->sample = std::move(*sample);
-    const auto by_op = pattern->matches(op_of(layer->sample).name);
+    const auto by_op = pattern->matches(layer->sample.gemm().name);
     if (!by_op) return propagate(by_op);
     const auto by_scheme = pattern->matches(text);
     if (!by_scheme) return propagate(by_scheme);
@@ -141,7 +147,7 @@ Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const Bench
     if (!whole) return propagate(whole);
     const auto copies = static_cast<std::size_t>(static_cast<double>(enough) / bytes_of(*whole)) + 1;
     layer->copies.assign(std::clamp(copies, kLeastCopies, kMostCopies), *whole);
-    for (const Linear& copy : layer->copies) ask_for_huge_pages(copy.packed().bytes.data(), copy.packed().bytes.size());
+    for (const Linear& copy : layer->copies) ask_for_huge_pages(copy.bytes().data(), copy.bytes().size());
     layers.push_back(layer);
   }
   for (const std::size_t m : options.row_counts)

@@ -32,7 +32,6 @@ namespace {
 
 using kernels::Kernels;
 using kernels::Op;
-using kernels::WeightLayout;
 
 constexpr std::array<std::size_t, 12> kN{1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 200};
 constexpr std::array<std::size_t, 10> kK{0, 1, 7, 8, 9, 31, 64, 100, 172, 256};
@@ -40,21 +39,9 @@ constexpr std::array<std::size_t, 16> kM{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 
 constexpr std::size_t kMostRows = 33;
 constexpr std::array<std::size_t, 14> kLengths{1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 100, 172, 256};
 
-Packing packing_of(WeightLayout layout) {
-  switch (layout) {
-    case WeightLayout::bf16:
-      return Packing::bf16;
-    case WeightLayout::w4:
-      return Packing::w4;
-    case WeightLayout::w8:
-      return Packing::w8;
-    case WeightLayout::w2:
-      return Packing::w2;
-    case WeightLayout::w1:
-      return Packing::w1;
-    default:
-      return Packing::f32;
-  }
+Packing packing_of(const Op& op) {
+  constexpr std::array kPackings{Packing::f32, Packing::bf16, Packing::w8, Packing::w4, Packing::w2, Packing::w1};
+  return kPackings.at(static_cast<std::size_t>(op.layout->layout));
 }
 
 /// Groups to try for k inputs: multiples of the layout's step, and the whole row; layouts without groups have one
@@ -97,7 +84,7 @@ std::vector<float> random_vector(std::size_t n, std::uint64_t seed) {
 const Kernels& generic() { return **kernels::find_tier("generic"); }
 
 void check_gemm(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
-  const Packing packing = packing_of(op.weights);
+  const Packing packing = packing_of(op);
   std::uint64_t seed = 1;
   for (const WeightShape& shape : shapes_of(packing)) {
     ++seed;
@@ -122,7 +109,7 @@ void check_gemm(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
 void check_gemm_specials(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   constexpr std::array kSpecials{kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 3e38f, -3e38f, 1e-42f, -0.0f};
-  const Packing packing = packing_of(op.weights);
+  const Packing packing = packing_of(op);
   for (std::uint64_t seed = 0; seed < 24; ++seed) {
     const WeightShape shape{packing,
                             70,
@@ -155,7 +142,7 @@ void check_gemm_specials(const Op& op, kernels::Gemm gemm, kernels::Gemm referen
 /// longer.
 void check_gemm_extremes(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
   if (op.activations != kernels::ActivationType::s8) return;
-  const Packing packing = packing_of(op.weights);
+  const Packing packing = packing_of(op);
   constexpr std::size_t kRows = 9;
   for (const bool has_zeros : {false, true}) {
     const WeightShape shape{packing, 70, 1100, 1100, true, has_zeros};
@@ -188,7 +175,7 @@ void check_gemm_extremes(const Op& op, kernels::Gemm gemm, kernels::Gemm referen
 /// Panels [begin, end) write their own columns and no others, and rows of y may be wider than n.
 void check_gemm_subranges(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
   constexpr float kFill = -7777.0f;
-  const Packing packing = packing_of(op.weights);
+  const Packing packing = packing_of(op);
   const WeightShape shape{packing, 203,  72, packing == Packing::f32 || packing == Packing::bf16 ? 0u : 32u,
                           false,   false};
   const PlainWeights w = random_weights(shape, 5);
@@ -215,9 +202,30 @@ void check_gemm_subranges(const Op& op, kernels::Gemm gemm, kernels::Gemm refere
   }
 }
 
+/// Of kernels that may add up in another order: within a rounding for each operation of the sum of what is added up.
+testing::AssertionResult is_within_rounding(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
+  for (const WeightShape& shape : shapes_of(packing_of(op))) {
+    const PlainWeights w = random_weights(shape, 3);
+    PlainActivations a = random_activations(4, shape.k, shape.group, 4);
+    const GemmProblem problem(w, a, {}, Edge::end);
+    const std::vector<float> expected = problem.run(reference, 4, Edge::end);
+    const std::vector<float> y = problem.run(gemm, 4, Edge::end);
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      double size = 0;
+      for (std::size_t j = 0; j < shape.k; ++j)
+        size += std::fabs(w.value(i % shape.n, j) * static_cast<double>(a.f32[i / shape.n * a.lda + j]));
+      const double bound = static_cast<double>(2 * shape.k + w.groups() + 4) * 0x1p-23 * size;
+      if (!(std::fabs(static_cast<double>(y[i]) - static_cast<double>(expected[i])) <= bound))
+        return testing::AssertionFailure() << describe_shape(shape) << ", output " << i << ": " << y[i] << ", not "
+                                           << expected[i] << " within " << bound;
+    }
+  }
+  return testing::AssertionSuccess();
+}
+
 /// A scale, sums onto what y holds, and outputs of 16 bits, among them NaN, Inf and what becomes so.
 void check_gemm_epilogues(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
-  const Packing packing = packing_of(op.weights);
+  const Packing packing = packing_of(op);
   std::mt19937_64 rng(4);
   for (const std::size_t n : {std::size_t{1}, std::size_t{33}, std::size_t{77}}) {
     const WeightShape shape{packing, n,    40, packing == Packing::f32 || packing == Packing::bf16 ? 0u : 40u,
@@ -262,18 +270,19 @@ std::vector<float> levels_of_bytes(std::uint32_t mantissa_bits, float unit) {
 
 /// w8 whose codes are floats.
 void check_gemm_levels(const Op& op, kernels::Gemm gemm, kernels::Gemm reference) {
-  if (op.weights != WeightLayout::w8 || op.activations != kernels::ActivationType::f32) return;
+  if (packing_of(op) != Packing::w8 || op.activations != kernels::ActivationType::f32) return;
   for (const std::uint32_t mantissa_bits : {0u, 2u, 3u, 4u}) {
     const float unit = std::ldexp(1.0f, 120 - static_cast<int>(mantissa_bits));
-    const GuardedBuffer<float> levels(levels_of_bytes(mantissa_bits, unit), Edge::end);
+    const std::vector<float> levels = levels_of_bytes(mantissa_bits, unit);
     for (const std::size_t n : {std::size_t{1}, std::size_t{65}, std::size_t{200}})
       for (const std::size_t k : {std::size_t{7}, std::size_t{64}, std::size_t{172}})
         for (const bool has_zeros : {false, true}) {
           const WeightShape shape{Packing::w8, n, k, 32, has_zeros, has_zeros};
           GemmProblem problem(random_weights(shape, n + k), random_activations(9, k, 32, k), {}, Edge::end);
-          problem.args.levels = levels.data();
-          problem.args.mantissa_bits = mantissa_bits;
-          problem.args.level_unit = unit;
+          problem.shape.code_step = 0;
+          std::copy(levels.begin(), levels.end(), problem.shape.levels);
+          problem.shape.mantissa_bits = mantissa_bits;
+          problem.shape.level_unit = unit;
           for (const std::size_t m : {std::size_t{1}, std::size_t{3}, std::size_t{9}}) {
             const std::vector<float> y = problem.run(gemm, m, Edge::end);
             const std::vector<float> expected = problem.run(reference, m, Edge::end);
@@ -284,7 +293,18 @@ void check_gemm_levels(const Op& op, kernels::Gemm gemm, kernels::Gemm reference
   }
 }
 
+bool is_inexact(const Op& op, const Kernels& table) {
+  for (const kernels::Tier& tier : kernels::tiers())
+    if (tier.name == table.tier)
+      return (" " + std::string(tier.inexact) + " ").find(" " + std::string(op.name) + " ") != std::string::npos;
+  return false;
+}
+
 void check(const Op& op, kernels::Gemm Kernels::*slot, const Kernels& tier) {
+  if (is_inexact(op, tier)) {
+    EXPECT_TRUE(is_within_rounding(op, tier.*slot, generic().*slot));
+    return;
+  }
   check_gemm(op, tier.*slot, generic().*slot);
   check_gemm_specials(op, tier.*slot, generic().*slot);
   check_gemm_extremes(op, tier.*slot, generic().*slot);
@@ -295,7 +315,7 @@ void check(const Op& op, kernels::Gemm Kernels::*slot, const Kernels& tier) {
 
 void check(const Op& op, kernels::Gather Kernels::*slot, const Kernels& tier) {
   std::uint64_t seed = 1;
-  for (const WeightShape& shape : shapes_of(packing_of(op.weights))) {
+  for (const WeightShape& shape : shapes_of(packing_of(op))) {
     const PlainWeights w = random_weights(shape, ++seed);
     const GemmProblem problem(w, random_activations(1, shape.k, shape.group, 1), {}, Edge::end);
     const kernels::GemmArgs& g = problem.args;
@@ -305,9 +325,7 @@ void check(const Op& op, kernels::Gather Kernels::*slot, const Kernels& tier) {
     std::array<std::vector<float>, 2> results;
     for (std::size_t i = 0; i < 2; ++i) {
       const GuardedBuffer<float> out(ids.size() * shape.k, Edge::end);
-      const kernels::GatherArgs args{g.weights,    g.panel_stride, g.n,    g.k,      g.group,
-                                     g.scales_f32, g.has_zeros,    g.zero, g.levels, guarded_ids.data(),
-                                     ids.size(),   out.data(),     shape.k};
+      const kernels::GatherArgs args{g.weights, g.shape, guarded_ids.data(), ids.size(), out.data(), shape.k};
       ((i == 0 ? generic() : tier).*slot)(args);
       results[i].assign(out.span().begin(), out.span().end());
     }
@@ -797,9 +815,37 @@ const bool kRegistered = [] {
   return true;
 }();
 
+/// Inputs from the last to the first: other bits, but as good a product.
+void backward(const kernels::GemmArgs& g) noexcept {
+  for (std::size_t i = 0; i < g.m; ++i)
+    for (std::size_t f = 0; f < g.shape->n; ++f) {
+      float sum = 0;
+      for (std::size_t k = g.shape->k; k-- > 0;) {
+        float w;
+        std::memcpy(&w, g.weights + f / 32 * g.shape->panel_stride + (k * 32 + f % 32) * 4, sizeof w);
+        sum += w * g.a_f32[i * g.lda + k];
+      }
+      g.y[i * g.ldy + f] = sum;
+    }
+}
+void without_the_last_input(const kernels::GemmArgs& g) noexcept {
+  kernels::PackedShape shorter = *g.shape;
+  shorter.k -= shorter.k != 0 ? 1 : 0;
+  kernels::GemmArgs part = g;
+  part.shape = &shorter;
+  generic().gemm_f32_f32(part);
+}
+
+TEST(Ops, MayBeInexactWithinRoundingAndNoFurther) {
+  const Op& op = kernels::kOps[0];
+  ASSERT_EQ(op.name, "gemm_f32_f32");
+  EXPECT_TRUE(is_within_rounding(op, &backward, generic().gemm_f32_f32));
+  EXPECT_FALSE(is_within_rounding(op, &without_the_last_input, generic().gemm_f32_f32));
+}
+
 TEST(Ops, ListsEverySlotOnce) {
   EXPECT_TRUE(kRegistered);
-  EXPECT_EQ(sizeof(Kernels), sizeof(const char*) + kernels::kOps.size() * sizeof(void (*)()));
+  EXPECT_EQ(sizeof(Kernels), (2 + kernels::kOps.size()) * sizeof(void (*)()));  // and tier, prefers
   EXPECT_LT(kernels::kOps.size(), 60u);
   for (const Op& a : kernels::kOps) {
     EXPECT_EQ(std::count_if(kernels::kOps.begin(), kernels::kOps.end(), [&](const Op& b) { return a.slot == b.slot; }),

@@ -48,7 +48,7 @@ TEST(KernelsPage, SaysWhatEachTierNeedsAndFills) {
 
 TEST(KernelsPage, HasARowForEveryLayout) {
   const page::Table table = page::table(kPage, "Weights in panels", "layout");
-  for (const LayoutInfo& l : kLayouts) {
+  for (const LayoutInfo& l : kernels::kLayouts) {
     const page::Row row = table.row(l.id);
     ASSERT_EQ(row.size(), 6u);
     const std::array<std::size_t, 4> numbers{l.bits, l.columns, l.step, l.step_bytes};

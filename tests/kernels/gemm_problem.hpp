@@ -53,14 +53,17 @@ inline PlainActivations random_activations(std::size_t m, std::size_t k, std::si
 /// Owns guarded copies of everything that a product reads, and the arguments that point to them.
 struct GemmProblem {
   GuardedBuffer<unsigned char> weights;
-  GuardedBuffer<float> levels, a_f32, a_scales, a_sums_f32, bias;
+  GuardedBuffer<float> a_f32, a_scales, a_sums_f32, bias;
   GuardedBuffer<std::int8_t> a_s8;
   GuardedBuffer<std::int32_t> a_sums_s32;
+  kernels::PackedShape shape;
   kernels::GemmArgs args{};
 
+  GemmProblem(const GemmProblem&) = delete;  // the arguments point into it
+  GemmProblem& operator=(const GemmProblem&) = delete;
+  ~GemmProblem() = default;
   GemmProblem(const PlainWeights& w, const PlainActivations& a, const std::vector<float>& b, Edge edge)
       : weights(pack(w), edge),
-        levels(std::vector<float>(w.levels.begin(), w.levels.end()), edge),
         a_f32(a.f32, edge),
         a_scales(a.scales, edge),
         a_sums_f32(a.sums_f32, edge),
@@ -68,16 +71,18 @@ struct GemmProblem {
         a_s8(a.s8, edge),
         a_sums_s32(a.sums_s32, edge) {
     args.weights = weights.data();
-    args.panel_stride = panel_bytes(w);
+    args.shape = &shape;
     args.panel_end = w.panels();
-    args.n = w.n;
-    args.k = w.k;
-    args.group = w.group;
-    args.scales_f32 = w.scales_f32;
-    args.has_zeros = w.has_zeros;
-    args.zero = w.zero;
-    args.code_step = w.code_step;
-    args.levels = w.packing == Packing::w8 ? nullptr : levels.data();
+    shape.layout = static_cast<kernels::Layout>(w.packing);  // in the same order
+    shape.n = w.n;
+    shape.k = shape.inputs = w.k;
+    shape.group = w.group;
+    shape.panel_stride = panel_bytes(w);
+    shape.scales_f32 = w.scales_f32;
+    shape.has_zeros = w.has_zeros;
+    shape.zero = w.zero;
+    shape.code_step = w.code_step;
+    for (std::size_t i = 0; i < 256; ++i) shape.levels[i] = w.levels[i % 16];
     args.m = a.m;
     args.a_f32 = a_f32.data();
     args.a_s8 = a_s8.data();

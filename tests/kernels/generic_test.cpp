@@ -107,9 +107,8 @@ TEST(Generic, MultipliesByteCodesByTheirLevels) {
   const PlainWeights w = random_weights({Packing::w8, 70, 172, 32, true, true}, 3);
   const PlainActivations a = random_activations(3, 172, 32, 3);
   GemmProblem problem(w, a, {}, Edge::end);
-  std::vector<float> levels(256);
-  for (std::size_t code = 0; code < 256; ++code) levels[code] = static_cast<float>(2 * static_cast<int>(code) - 300);
-  problem.args.levels = levels.data();
+  problem.shape.code_step = 0;
+  for (int code = 0; code < 256; ++code) problem.shape.levels[code] = static_cast<float>(2 * code - 300);
   const auto level = [&](std::size_t row, std::size_t j) {
     const std::size_t at = row * w.groups() + j / 32;
     const double zero = static_cast<double>(w.zeros[at]) - w.zero;
@@ -172,8 +171,7 @@ TEST(Generic, GathersTheValuesThatTheWeightsStandFor) {
       const kernels::GemmArgs& g = problem.args;
       const std::vector<std::int32_t> ids{static_cast<std::int32_t>(shape.n - 1), 0};
       std::vector<float> out(2 * shape.k);
-      const kernels::GatherArgs args{g.weights, g.panel_stride, g.n,        g.k, g.group,    g.scales_f32, g.has_zeros,
-                                     g.zero,    g.levels,       ids.data(), 2,   out.data(), shape.k};
+      const kernels::GatherArgs args{g.weights, g.shape, ids.data(), 2, out.data(), shape.k};
       const auto gather = packing == Packing::f32    ? &generic::gather_f32
                           : packing == Packing::bf16 ? &generic::gather_bf16
                           : packing == Packing::w4   ? &generic::gather_w4

@@ -209,7 +209,7 @@ TEST(Pack, KeepsCodesThatAreNoNumbers) {
     const FormatInfo& format = q.scheme.info();
     q.codes[3] = static_cast<std::uint8_t>(format.encode(std::numeric_limits<float>::quiet_NaN()));
     const Linear layer = *Linear::from({q, {}});
-    EXPECT_EQ(layer.packed().mantissa_bits, 0u);
+    EXPECT_EQ(layer.shape().mantissa_bits, 0u);
     EXPECT_EQ(unpack(layer.packed()).codes, q.codes);
     Matrix<float> x(1, 40, 1.0f), y(1, 5);
     ASSERT_TRUE(layer.multiply(x.view(), y.view()));

@@ -58,13 +58,13 @@ TEST(Pack, AlignsBytesToCacheLines) {
   const auto q = quantize(random_matrix(40, 96, 1).view(), *parse_scheme("int4-g32"));
   const auto packed = pack(*q);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(packed->bytes.data()) % 64, 0u);
-  EXPECT_EQ(packed->panel_stride() % 64, 0u);
-  EXPECT_EQ(packed->panel_stride(), 3u * (4 * 128 + 64));
+  EXPECT_EQ(packed->shape.panel_stride % 64, 0u);
+  EXPECT_EQ(packed->shape.panel_stride, 3u * (4 * 128 + 64));
 }
 
 TEST(Pack, KeepsScalesThatHalfPrecisionCannotHold) {
   const auto q = quantize(random_matrix(8, 64, 1).view(), *parse_scheme("int4-g32-scale:fp32"));
-  EXPECT_TRUE(pack(*q)->scales_f32);
+  EXPECT_TRUE(pack(*q)->shape.scales_f32);
   EXPECT_EQ(unpack(*pack(*q)).scales[0].values, q->scales[0].values);
 }
 
@@ -79,9 +79,9 @@ TEST(Pack, TakesASignFormatOfOnesOwnLikeThatOfTheList) {
   ASSERT_TRUE(own);
   ASSERT_EQ(own->bytes.size(), listed->bytes.size());
   EXPECT_EQ(std::memcmp(own->bytes.data(), listed->bytes.data(), own->bytes.size()), 0);
-  EXPECT_EQ(own->levels, listed->levels);
-  EXPECT_EQ(own->zero, listed->zero);
-  EXPECT_EQ(own->code_step, listed->code_step);
+  EXPECT_TRUE(std::equal(std::begin(own->shape.levels), std::end(own->shape.levels), listed->shape.levels));
+  EXPECT_EQ(own->shape.zero, listed->shape.zero);
+  EXPECT_EQ(own->shape.code_step, listed->shape.code_step);
 }
 
 TEST(Linear, EqualsTheDequantizedProductForEverySchemeAndRaggedShape) {
@@ -155,7 +155,7 @@ TEST(Linear, IsAValueWhoseCopiesShareNothing) {
     Matrix<float> a(1, 70), b(1, 70);
     ASSERT_TRUE(layer.multiply(x.view(), a.view()));
     const Linear copy = layer;
-    EXPECT_NE(copy.packed().bytes.data(), layer.packed().bytes.data()) << text;
+    EXPECT_NE(copy.bytes().data(), layer.bytes().data()) << text;
     layer = Linear();
     ASSERT_TRUE(copy.multiply(x.view(), b.view()));
     for (std::size_t j = 0; j < 70; ++j) EXPECT_EQ(a(0, j), b(0, j)) << text;

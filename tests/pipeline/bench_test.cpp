@@ -57,7 +57,7 @@ const Kernels& generic() { return **kernels::find_tier("generic"); }
 template <Gemm Kernels::*Slot>
 void nearly_right(const GemmArgs& g) noexcept {
   (generic().*Slot)(g);
-  float& last = g.y[(g.m - 1) * g.ldy + g.n - 1];
+  float& last = g.y[(g.m - 1) * g.ldy + g.shape->n - 1];
   last = std::nextafter(last, 1e30f);
 }
 

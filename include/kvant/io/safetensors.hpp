@@ -84,11 +84,15 @@ struct TensorSpec {
 /// strict: tensors by falling element size, then by name; `{` first; padded with spaces to 8 bytes.
 class SafetensorsWriter {
  public:
+  /// Where tensors may begin: at multiples of their elements, or, for mapped files, those of whole cache lines (64
+  /// bytes) at multiples of them; these come first.
+  enum class Alignment : std::uint8_t { elements, cache_lines };
+
   /// Errors: those of AtomicFile; usage (a name that repeats, is `__metadata__`, too long, not UTF-8), overflow,
   /// misaligned, limit (header above kSafetensorsMaxHeader).
   [[nodiscard]] static Result<SafetensorsWriter> create(const std::filesystem::path& path,
                                                         std::vector<TensorSpec> tensors, const Metadata& metadata,
-                                                        OutputMode mode);
+                                                        OutputMode mode, Alignment alignment = Alignment::elements);
 
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
   SafetensorsWriter& operator=(SafetensorsWriter&&) noexcept;

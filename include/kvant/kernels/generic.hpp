@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "kvant/kernels/kernels.hpp"
+#include "kvant/kernels/layout.hpp"
 #include "kvant/numeric/formats.hpp"
 
 namespace kvant::kernels::generic {

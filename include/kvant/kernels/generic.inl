@@ -178,6 +178,7 @@ inline void fit_codebook(const FitArgs& g) noexcept {
 
 inline constexpr Kernels kTable{
     .tier = "generic",
+    .prefers = &prefers,
     .gemm_f32_f32 = &gemm_f32_f32,
     .gemm_bf16_f32 = &gemm_bf16_f32,
     .gemm_w8_f32 = &gemm_w8_f32,

@@ -31,29 +31,41 @@ inline constexpr std::size_t kActivationPadding = 32;
 /// What the numbers of a result are stored as. A sum is rounded to nearest even, once; beyond 16 bits' range to Inf.
 enum class OutputType : std::uint8_t { f32, bf16, fp16 };
 
+/// How weights lie in memory: a row of kLayouts (layout.hpp). The id of a layout never changes its meaning; a change is
+/// a new id.
+enum class Layout : std::uint8_t { f32_p32, bf16_p32, w8_p64, w4_p32, w2_p32, w1_p32 };
+
+/// What a kernel has to know about a packed matrix [n, k]: plain data, without pointers.
+struct PackedShape {
+  Layout layout = Layout::f32_p32;
+  bool scales_f32 = false;         ///< scales in the records are float32, not float16
+  bool has_zeros = false;          ///< the records hold zero points; otherwise every one is `zero`
+  std::uint64_t n = 0;             ///< output features; columns of panels beyond it are padding and not written
+  std::uint64_t k = 0;             ///< stored inputs
+  std::uint64_t inputs = 0;        ///< input features; fewer than are stored where groups are filled up to whole steps
+  std::uint64_t group = 0;         ///< inputs per record (wB); 0: there are none
+  std::uint64_t panel_stride = 0;  ///< bytes from one panel to the next
+  /// A weight is scale * (code_step * stored code - zero); where code_step is 0, scale * (its level - zero).
+  std::int32_t zero = 0;
+  std::int32_t code_step = 1;
+  /// w8_f32 with levels: where it is not 0, codes are a sign and the fields of a minifloat of so many mantissa bits,
+  /// and a level is the float32 with that sign and those fields in the places of its own, times `level_unit`.
+  std::uint32_t mantissa_bits = 0;
+  float level_unit = 1.0f;
+  /// f32 slots, where codes have 4 bits at most or a code_step of 0: the value of each stored code, again and again
+  /// until all places are filled.
+  float levels[256] = {};
+};
+
 /// y[m, n] = scale * (a[m, k] * W[n, k]^T + bias), for the panels [panel_begin, panel_end); where `accumulate` is set,
 /// that plus what y holds. Each operation is rounded to float32 once.
 /// Contract: rows of `a` are readable and zero from k up to the next multiple of kActivationPadding (of 8, where no
 /// layout of fewer than 4 bits is used).
 struct GemmArgs {
   const unsigned char* weights;  ///< panel 0
-  std::size_t panel_stride;      ///< bytes from one panel to the next
+  const PackedShape* shape;
   std::size_t panel_begin;
   std::size_t panel_end;
-  std::size_t n;           ///< output features; columns beyond it are computed by nobody and written by nobody
-  std::size_t k;           ///< input features
-  std::size_t group;       ///< inputs per scale (wB)
-  bool scales_f32;         ///< scales in the records are float32, not float16
-  bool has_zeros;          ///< the records hold zero points; otherwise every one is `zero`
-  std::int32_t zero;       ///< what means 0 (s8 slots, and w8_f32 without levels): a weight is
-                           ///< scale * (code_step * code - zero)
-  std::int32_t code_step;  ///< s8 slots: 1 or 2
-  const float* levels;  ///< f32 slots: the value of each stored code, in wB (B < 8) repeated up to 16 places; null in
-                        ///< w8 where that is code - zero
-  /// w8_f32 with levels: where it is not 0, codes are a sign and the fields of a minifloat of so many mantissa bits,
-  /// and a level is the float32 with that sign and those fields in the places of its own, times `level_unit`.
-  std::uint32_t mantissa_bits;
-  float level_unit;
 
   std::size_t m;
   const float* a_f32;       ///< [m, k], row stride `lda` elements
@@ -102,16 +114,13 @@ struct QuantizeRowsArgs {
   std::int32_t* sums;  ///< [rows, groups]
 };
 
-/// out[i, :] = row ids[i] of W in its packed layout, as floats (`gemm` fields as for the layout's gemm).
+/// out[i, :] = row ids[i] of W in its packed layout, as floats.
 struct GatherArgs {
   const unsigned char* weights;
-  std::size_t panel_stride, n, k, group;
-  bool scales_f32, has_zeros;
-  std::int32_t zero;
-  const float* levels;
+  const PackedShape* shape;
   const std::int32_t* ids;  ///< each in [0, n)
   std::size_t count;
-  float* out;
+  float* out;  ///< [count, k], row stride `ldo`
   std::size_t ldo;
 };
 
@@ -232,6 +241,9 @@ using Gather = void (*)(const GatherArgs&) noexcept;
 /// One tier's table. A better tier copies the table below it and overwrites what it does better.
 struct Kernels {
   const char* tier;
+  /// Whether matrices of codes of so many bits under groups of so many inputs (0: of whole rows) are packed in a
+  /// layout; of several the first in kLayouts is taken.
+  bool (*prefers)(Layout layout, unsigned bits, std::size_t group) noexcept;
   Gemm gemm_f32_f32;
   Gemm gemm_bf16_f32;
   Gemm gemm_w8_f32;

@@ -22,42 +22,46 @@ struct Group {
   std::size_t first, count, index;
 };
 
-/// Calls body(Group) for each group of a panel. `columns` per panel, `step` inputs and `step_bytes` bytes per step.
-template <class Args, class Body>
-inline void for_each_group(const Args& g, std::size_t panel, std::size_t columns, std::size_t step,
-                           std::size_t step_bytes, Body body) noexcept {
-  const unsigned char* p = g.weights + panel * g.panel_stride;
-  const std::size_t record_bytes = columns * (g.scales_f32 ? 4 : 2) + (g.has_zeros ? 64 : 0);
+/// Calls body(Group) for each group of a panel.
+template <Layout kLayout, class Body>
+inline void for_each_group(const PackedShape& s, const unsigned char* weights, std::size_t panel, Body body) noexcept {
+  constexpr LayoutInfo kInfo = layout_info(kLayout);
+  const unsigned char* p = weights + panel * s.panel_stride;
   std::size_t index = 0;
-  for (std::size_t first = 0; first < g.k; first += g.group, ++index) {
-    const std::size_t count = g.k - first < g.group ? g.k - first : g.group;
-    const std::size_t code_bytes = (count + step - 1) / step * step_bytes;
+  for (std::size_t first = 0; first < s.k; first += s.group, ++index) {
+    const std::size_t count = s.k - first < s.group ? s.k - first : s.group;
+    const std::size_t code_bytes = (count + kInfo.step - 1) / kInfo.step * kInfo.step_bytes;
     body(Group{p, p + code_bytes, first, count, index});
-    p += code_bytes + record_bytes;
+    p += code_bytes + record_bytes(s);
   }
 }
 
-template <class Args>
-inline float group_scale(const Args& g, const Group& group, std::size_t column) noexcept {
-  return g.scales_f32 ? load_f32(group.record + 4 * column) : load_f16(group.record + 2 * column);
+inline float group_scale(const PackedShape& s, const Group& group, std::size_t column) noexcept {
+  return s.scales_f32 ? load_f32(group.record + 4 * column) : load_f16(group.record + 2 * column);
 }
-template <class Args>
-inline std::int32_t group_zero(const Args& g, const Group& group, std::size_t columns, std::size_t column) noexcept {
-  return g.has_zeros ? group.record[columns * (g.scales_f32 ? 4 : 2) + column] : g.zero;
+inline std::int32_t group_zero(const PackedShape& s, const Group& group, std::size_t column) noexcept {
+  const std::size_t columns = layout_info(s.layout).columns;
+  return s.has_zeros ? group.record[columns * (s.scales_f32 ? 4 : 2) + column] : s.zero;
 }
-/// Codes of input j of a group, counted from its first.
-template <unsigned Bits>
-inline unsigned packed_code(const Group& group, std::size_t j, std::size_t column) noexcept {
-  constexpr std::size_t kStep = 32 / Bits;
-  const unsigned byte = group.codes[j / kStep * 128 + column / 16 * 64 + column % 16 * 4 + j % 4];
-  return byte >> (j % kStep / 4 * Bits) & ((1u << Bits) - 1u);
+/// The code of input j of a group, counted from its first.
+template <Layout kLayout>
+inline unsigned packed_code(const Group& group, std::size_t column, std::size_t j) noexcept {
+  constexpr LayoutInfo kInfo = layout_info(kLayout);
+  const CodeSlot slot = kInfo.slot(column, j);
+  return group.codes[slot.byte] >> slot.shift & slot.mask;
 }
-inline unsigned w8_code(const Group& group, std::size_t j, std::size_t column) noexcept {
-  return group.codes[j / 4 * 256 + column * 4 + j % 4];
+/// What a code means to products with floats, before its scale and a zero point that varies.
+template <Layout kLayout>
+inline float code_value(const PackedShape& s, unsigned code) noexcept {
+  if (layout_info(kLayout).bits < 8 || s.code_step == 0) return s.levels[code];
+  return static_cast<float>(static_cast<std::int32_t>(code) - s.zero);
 }
-template <class Args>
-inline float w8_value(const Args& g, unsigned code) noexcept {
-  return g.levels != nullptr ? g.levels[code] : static_cast<float>(static_cast<std::int32_t>(code) - g.zero);
+/// A weight of a layout without groups.
+template <Layout kLayout>
+inline float float_weight(const unsigned char* panel, std::size_t column, std::size_t k) noexcept {
+  constexpr LayoutInfo kInfo = layout_info(kLayout);
+  const unsigned char* p = panel + kInfo.slot(column, k).byte;
+  return kInfo.bits == 32 ? load_f32(p) : load_bf16(p);
 }
 
 // ---- 16-bit floats --------------------------------------------------------------------------------------------------
@@ -105,134 +109,125 @@ inline void store_output(const GemmArgs& g, std::size_t row, std::size_t feature
 template <class Body>
 inline void for_each_output(const GemmArgs& g, std::size_t panel, std::size_t columns, Body body) noexcept {
   for (std::size_t i = 0; i < g.m; ++i)
-    for (std::size_t c = 0; c < columns && panel * columns + c < g.n; ++c) body(i, c, panel * columns + c);
+    for (std::size_t c = 0; c < columns && panel * columns + c < g.shape->n; ++c) body(i, c, panel * columns + c);
 }
 
-/// The sum is one fma chain over k, from 0.
-inline void gemm_f32_f32(const GemmArgs& g) noexcept {
+/// Float weights: the sum is one fma chain over k, from 0.
+template <Layout kLayout>
+inline void gemm_floats(const GemmArgs& g) noexcept {
   for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel) {
-    const unsigned char* w = g.weights + panel * g.panel_stride;
+    const unsigned char* w = g.weights + panel * g.shape->panel_stride;
     for_each_output(g, panel, 32, [&](std::size_t i, std::size_t c, std::size_t feature) {
       float sum = 0.0f;
-      for (std::size_t k = 0; k < g.k; ++k) sum = std::fma(load_f32(w + (k * 32 + c) * 4), g.a_f32[i * g.lda + k], sum);
+      for (std::size_t k = 0; k < g.shape->k; ++k)
+        sum = std::fma(float_weight<kLayout>(w, c, k), g.a_f32[i * g.lda + k], sum);
       store_output(g, i, feature, sum);
     });
   }
 }
+inline void gemm_f32_f32(const GemmArgs& g) noexcept { gemm_floats<Layout::f32_p32>(g); }
+inline void gemm_bf16_f32(const GemmArgs& g) noexcept { gemm_floats<Layout::bf16_p32>(g); }
 
-/// As gemm_f32_f32, with weights widened exactly.
-inline void gemm_bf16_f32(const GemmArgs& g) noexcept {
-  for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel) {
-    const unsigned char* w = g.weights + panel * g.panel_stride;
-    for_each_output(g, panel, 32, [&](std::size_t i, std::size_t c, std::size_t feature) {
-      float sum = 0.0f;
-      for (std::size_t k = 0; k < g.k; ++k)
-        sum = std::fma(load_bf16(w + (k / 2 * 64 + c * 2 + k % 2) * 2), g.a_f32[i * g.lda + k], sum);
-      store_output(g, i, feature, sum);
-    });
-  }
-}
+inline std::size_t groups_of(const PackedShape& s) noexcept { return s.group != 0 ? (s.k + s.group - 1) / s.group : 0; }
 
 /// Per group: part = fma chain of value(code) * a over its inputs in order, padding included; part -= zero * (sum of a)
 /// where zero points vary; sum = fma(part, scale, sum). `value` is the code's value before its zero point.
-template <class Code, class Value>
-inline void gemm_grouped_f32(const GemmArgs& g, std::size_t columns, std::size_t step, std::size_t step_bytes,
-                             Code code, Value value) noexcept {
-  const std::size_t groups = g.group != 0 ? (g.k + g.group - 1) / g.group : 0;
+template <Layout kLayout>
+inline void gemm_grouped_f32(const GemmArgs& g) noexcept {
+  constexpr LayoutInfo kInfo = layout_info(kLayout);
+  const PackedShape& s = *g.shape;
   for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel)
-    for_each_output(g, panel, columns, [&](std::size_t i, std::size_t c, std::size_t feature) {
+    for_each_output(g, panel, kInfo.columns, [&](std::size_t i, std::size_t c, std::size_t feature) {
       float sum = 0.0f;
-      for_each_group(g, panel, columns, step, step_bytes, [&](const Group& group) {
+      for_each_group<kLayout>(s, g.weights, panel, [&](const Group& group) {
         float part = 0.0f;
-        const std::size_t padded = (group.count + step - 1) / step * step;
+        const std::size_t padded = (group.count + kInfo.step - 1) / kInfo.step * kInfo.step;
         for (std::size_t j = 0; j < padded; ++j)
-          part = std::fma(value(code(group, j, c)), g.a_f32[i * g.lda + group.first + j], part);
-        if (g.has_zeros) {
-          const float zero = static_cast<float>(group_zero(g, group, columns, c) - g.zero);
-          part = std::fma(-zero, g.a_sums_f32[i * groups + group.index], part);
+          part = std::fma(code_value<kLayout>(s, packed_code<kLayout>(group, c, j)),
+                          g.a_f32[i * g.lda + group.first + j], part);
+        if (s.has_zeros) {
+          const float zero = static_cast<float>(group_zero(s, group, c) - s.zero);
+          part = std::fma(-zero, g.a_sums_f32[i * groups_of(s) + group.index], part);
         }
-        sum = std::fma(part, group_scale(g, group, c), sum);
+        sum = std::fma(part, group_scale(s, group, c), sum);
       });
       store_output(g, i, feature, sum);
     });
 }
-
-template <unsigned Bits>
-inline void gemm_packed_f32(const GemmArgs& g) noexcept {
-  gemm_grouped_f32(g, 32, 32 / Bits, 128, packed_code<Bits>, [&](unsigned code) { return g.levels[code]; });
-}
-inline void gemm_w4_f32(const GemmArgs& g) noexcept { gemm_packed_f32<4>(g); }
-inline void gemm_w2_f32(const GemmArgs& g) noexcept { gemm_packed_f32<2>(g); }
-inline void gemm_w1_f32(const GemmArgs& g) noexcept { gemm_packed_f32<1>(g); }
-inline void gemm_w8_f32(const GemmArgs& g) noexcept {
-  gemm_grouped_f32(g, 64, 4, 256, w8_code, [&](unsigned code) { return w8_value(g, code); });
-}
+inline void gemm_w8_f32(const GemmArgs& g) noexcept { gemm_grouped_f32<Layout::w8_p64>(g); }
+inline void gemm_w4_f32(const GemmArgs& g) noexcept { gemm_grouped_f32<Layout::w4_p32>(g); }
+inline void gemm_w2_f32(const GemmArgs& g) noexcept { gemm_grouped_f32<Layout::w2_p32>(g); }
+inline void gemm_w1_f32(const GemmArgs& g) noexcept { gemm_grouped_f32<Layout::w1_p32>(g); }
 
 /// Per group: the exact integer sum of (code_step * code - zero) * a; sum = fma(float of it, scale, sum).
 /// With the bias of store_output() it becomes fma(sum, scale of the row of a, bias).
-template <class Code>
-inline void gemm_grouped_s8(const GemmArgs& g, std::size_t columns, std::size_t step, std::size_t step_bytes,
-                            Code code) noexcept {
-  const std::size_t groups = g.group != 0 ? (g.k + g.group - 1) / g.group : 0;
+template <Layout kLayout>
+inline void gemm_grouped_s8(const GemmArgs& g) noexcept {
+  const PackedShape& s = *g.shape;
   for (std::size_t panel = g.panel_begin; panel < g.panel_end; ++panel)
-    for_each_output(g, panel, columns, [&](std::size_t i, std::size_t c, std::size_t feature) {
+    for_each_output(g, panel, layout_info(kLayout).columns, [&](std::size_t i, std::size_t c, std::size_t feature) {
       float sum = 0.0f;
-      for_each_group(g, panel, columns, step, step_bytes, [&](const Group& group) {
+      for_each_group<kLayout>(s, g.weights, panel, [&](const Group& group) {
         std::int32_t part = 0;
         for (std::size_t j = 0; j < group.count; ++j)
-          part += static_cast<std::int32_t>(code(group, j, c)) * g.a_s8[i * g.lda + group.first + j];
-        part *= g.code_step;
-        part -= group_zero(g, group, columns, c) * g.a_sums_s32[i * groups + group.index];
-        sum = std::fma(static_cast<float>(part), group_scale(g, group, c), sum);
+          part += static_cast<std::int32_t>(packed_code<kLayout>(group, c, j)) * g.a_s8[i * g.lda + group.first + j];
+        part *= s.code_step;
+        part -= group_zero(s, group, c) * g.a_sums_s32[i * groups_of(s) + group.index];
+        sum = std::fma(static_cast<float>(part), group_scale(s, group, c), sum);
       });
       store_output(g, i, feature, sum, g.a_scales + i);
     });
 }
-
-inline void gemm_w4_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 8, 128, packed_code<4>); }
-inline void gemm_w2_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 16, 128, packed_code<2>); }
-inline void gemm_w1_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 32, 32, 128, packed_code<1>); }
-inline void gemm_w8_s8(const GemmArgs& g) noexcept { gemm_grouped_s8(g, 64, 4, 256, w8_code); }
+inline void gemm_w8_s8(const GemmArgs& g) noexcept { gemm_grouped_s8<Layout::w8_p64>(g); }
+inline void gemm_w4_s8(const GemmArgs& g) noexcept { gemm_grouped_s8<Layout::w4_p32>(g); }
+inline void gemm_w2_s8(const GemmArgs& g) noexcept { gemm_grouped_s8<Layout::w2_p32>(g); }
+inline void gemm_w1_s8(const GemmArgs& g) noexcept { gemm_grouped_s8<Layout::w1_p32>(g); }
 
 // ---- rows of packed weights ----------------------------------------------------------------------------------------
 
-inline void gather_f32(const GatherArgs& g) noexcept {
+template <Layout kLayout>
+inline void gather_floats(const GatherArgs& g) noexcept {
   for (std::size_t i = 0; i < g.count; ++i) {
     const auto row = static_cast<std::size_t>(g.ids[i]);
-    const unsigned char* w = g.weights + row / 32 * g.panel_stride;
-    for (std::size_t k = 0; k < g.k; ++k) g.out[i * g.ldo + k] = load_f32(w + (k * 32 + row % 32) * 4);
+    const unsigned char* w = g.weights + row / 32 * g.shape->panel_stride;
+    for (std::size_t k = 0; k < g.shape->k; ++k) g.out[i * g.ldo + k] = float_weight<kLayout>(w, row % 32, k);
   }
 }
-inline void gather_bf16(const GatherArgs& g) noexcept {
-  for (std::size_t i = 0; i < g.count; ++i) {
-    const auto row = static_cast<std::size_t>(g.ids[i]);
-    const unsigned char* w = g.weights + row / 32 * g.panel_stride;
-    for (std::size_t k = 0; k < g.k; ++k) g.out[i * g.ldo + k] = load_bf16(w + (k / 2 * 64 + row % 32 * 2 + k % 2) * 2);
-  }
-}
+inline void gather_f32(const GatherArgs& g) noexcept { gather_floats<Layout::f32_p32>(g); }
+inline void gather_bf16(const GatherArgs& g) noexcept { gather_floats<Layout::bf16_p32>(g); }
 
 /// scale * (value - zero), rounded once per operation as written: the value that the file stores.
-template <class Code, class Value>
-inline void gather_grouped(const GatherArgs& g, std::size_t columns, std::size_t step, std::size_t step_bytes,
-                           Code code, Value value) noexcept {
+template <Layout kLayout>
+inline void gather_grouped(const GatherArgs& g) noexcept {
+  const PackedShape& s = *g.shape;
+  constexpr std::size_t kColumns = layout_info(kLayout).columns;
   for (std::size_t i = 0; i < g.count; ++i) {
     const auto row = static_cast<std::size_t>(g.ids[i]);
-    const std::size_t c = row % columns;
-    for_each_group(g, row / columns, columns, step, step_bytes, [&](const Group& group) {
-      const float scale = group_scale(g, group, c);
-      const float zero = g.has_zeros ? static_cast<float>(group_zero(g, group, columns, c) - g.zero) : 0.0f;
+    const std::size_t c = row % kColumns;
+    for_each_group<kLayout>(s, g.weights, row / kColumns, [&](const Group& group) {
+      const float scale = group_scale(s, group, c);
+      const float zero = s.has_zeros ? static_cast<float>(group_zero(s, group, c) - s.zero) : 0.0f;
       for (std::size_t j = 0; j < group.count; ++j)
-        g.out[i * g.ldo + group.first + j] = scale * (value(code(group, j, c)) - zero);
+        g.out[i * g.ldo + group.first + j] = scale * (code_value<kLayout>(s, packed_code<kLayout>(group, c, j)) - zero);
     });
   }
 }
-template <unsigned Bits>
-inline void gather_packed(const GatherArgs& g) noexcept {
-  gather_grouped(g, 32, 32 / Bits, 128, packed_code<Bits>, [&](unsigned code) { return g.levels[code]; });
-}
-inline void gather_w4(const GatherArgs& g) noexcept { gather_packed<4>(g); }
-inline void gather_w2(const GatherArgs& g) noexcept { gather_packed<2>(g); }
-inline void gather_w1(const GatherArgs& g) noexcept { gather_packed<1>(g); }
-inline void gather_w8(const GatherArgs& g) noexcept {
-  gather_grouped(g, 64, 4, 256, w8_code, [&](unsigned code) { return w8_value(g, code); });
+inline void gather_w8(const GatherArgs& g) noexcept { gather_grouped<Layout::w8_p64>(g); }
+inline void gather_w4(const GatherArgs& g) noexcept { gather_grouped<Layout::w4_p32>(g); }
+inline void gather_w2(const GatherArgs& g) noexcept { gather_grouped<Layout::w2_p32>(g); }
+inline void gather_w1(const GatherArgs& g) noexcept { gather_grouped<Layout::w1_p32>(g); }
+
+// ---- which layout
+// -----------------------------------------------------------------------------------------------------
+
+/// The narrowest layout that holds the codes, among those whose steps fill the groups if there is one.
+inline bool prefers(Layout layout, unsigned bits, std::size_t group) noexcept {
+  const auto fits = [&](const LayoutInfo& info) {
+    return info.has_groups() && bits <= info.bits && (group % info.step == 0 || group % 8 != 0);
+  };
+  const LayoutInfo& asked = layout_info(layout);
+  if (!fits(asked)) return false;
+  for (const LayoutInfo& other : kLayouts)
+    if (fits(other) && other.bits < asked.bits) return false;
+  return true;
 }

@@ -15,11 +15,12 @@ namespace kvant {
 
 namespace kernels {
 
-/// One tier: its table, the processor features it needs, and whether this machine has them.
+/// One tier: the processor features it needs, and whether this machine has them and grants their use.
 struct Tier {
   std::string_view name;
   std::string_view needs;  ///< features, space-separated; empty for generic
   bool runnable;
+  std::string_view inexact{};  ///< slots, space-separated, that keep within rounding of the definition only
 };
 
 /// All tiers that were built, worst first.

@@ -16,7 +16,7 @@
 #include "kvant/core/contract.hpp"
 #include "kvant/core/error.hpp"
 #include "kvant/kernels/context.hpp"
-#include "kvant/linear/layout.hpp"
+#include "kvant/linear/packed_weight.hpp"
 #include "kvant/quant/fake_quantize.hpp"
 #include "kvant/tensor/matrix.hpp"
 

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -17,9 +16,10 @@
 #include "kvant/core/error.hpp"
 #include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/context.hpp"
+#include "kvant/kernels/layout.hpp"
 #include "kvant/linear/activations.hpp"
-#include "kvant/linear/layout.hpp"
 #include "kvant/linear/pack.hpp"
+#include "kvant/linear/packed_weight.hpp"
 #include "kvant/quant/qlinear.hpp"
 #include "kvant/tensor/matrix.hpp"
 
@@ -77,7 +77,6 @@ class Linear {
     auto packed = pack(layer.weight, context);
     if (!packed) return propagate(packed);
     Linear result;
-    result.k_ = layer.weight.cols;
     result.bias_ = layer.bias;
     result.input_ = layer.input;
     result.packed_ = std::move(*packed);
@@ -91,22 +90,51 @@ class Linear {
     expects(format == format_id<fp32> || format == format_id<bf16>, "float layers are fp32 or bf16");
     expects(bias.empty() || bias.size() == w.rows(), "a bias has one number for each row");
     Linear result;
-    result.k_ = w.cols();
     result.bias_ = std::move(bias);
     result.packed_ = format == format_id<bf16> ? pack_bf16(w, context) : pack_f32(w, context);
     return result;
   }
 
-  [[nodiscard]] std::size_t out_features() const noexcept { return packed_.n; }
-  [[nodiscard]] std::size_t in_features() const noexcept { return k_; }
+  /// A layer on packed bytes that someone else holds, such as a mapped file: they are neither copied nor changed, and
+  /// stay where they are while the layer or a copy of it lives. `weight.bytes` is empty. Errors: bad_shape (a shape
+  /// that no matrix has, too few bytes, columns or a bias that do not fit), usage (bytes that do not begin at a
+  /// multiple of 64).
+  [[nodiscard]] static Result<Linear> over(PackedWeight weight, std::span<const unsigned char> bytes,
+                                           std::vector<float> bias = {}, InputParameters input = {}) {
+    if (const Status ok = check(weight, bytes); !ok) return propagate(ok);
+    if (!bias.empty() && bias.size() != weight.shape.n)
+      return fail(ErrorCode::bad_shape,
+                  "a bias of " + std::to_string(bias.size()) + " elements, expected " + std::to_string(weight.shape.n));
+    Linear result;
+    result.bias_ = std::move(bias);
+    result.input_ = input;
+    result.packed_ = std::move(weight);
+    result.borrowed_ = bytes;
+    return result;
+  }
+
+  [[nodiscard]] std::size_t out_features() const noexcept { return packed_.shape.n; }
+  [[nodiscard]] std::size_t in_features() const noexcept { return packed_.shape.inputs; }
   [[nodiscard]] const Scheme& scheme() const noexcept { return packed_.scheme; }
+  /// What was packed; without bytes where over() borrows them.
   [[nodiscard]] const PackedWeight& packed() const noexcept { return packed_; }
-  [[nodiscard]] std::uint64_t stored_bits() const noexcept { return kvant::stored_bits(scheme(), out_features(), k_); }
+  [[nodiscard]] const PackedShape& shape() const noexcept { return packed_.shape; }
+  /// What kernels read.
+  [[nodiscard]] std::span<const unsigned char> bytes() const noexcept {
+    return borrowed_.data() != nullptr ? borrowed_ : std::span(packed_.bytes.data(), packed_.bytes.size());
+  }
+  [[nodiscard]] std::uint64_t stored_bits() const noexcept {
+    return kvant::stored_bits(scheme(), out_features(), in_features());
+  }
   /// Whether codes of weights are multiplied by codes of activations; otherwise floats are, even where the scheme
   /// rounds activations first.
   [[nodiscard]] bool runs_on_integers() const noexcept {
-    return scheme().activation == ActivationScheme{} && packed_.code_step != 0 &&
-           layout_info(packed_.layout).bits <= 8 && packed_.group <= kMaxIntegerGroup;
+    return scheme().activation == ActivationScheme{} && packed_.shape.code_step != 0 &&
+           layout().gemm_s8.member != nullptr && packed_.shape.group <= kMaxIntegerGroup;
+  }
+  /// The slot that multiply() runs on.
+  [[nodiscard]] const kernels::NamedSlot<kernels::Gemm>& gemm() const noexcept {
+    return runs_on_integers() ? layout().gemm_s8 : layout().gemm_f32;
   }
 
   /// Makes room in `x` for rows of this layer's inputs, so that multiply() takes no memory. `out_of_memory`.
@@ -120,13 +148,15 @@ class Linear {
   [[nodiscard]] Status multiply(Activations& x, OutputRows y, const Context& context = {},
                                 Epilogue epilogue = {}) const {
     const InputRows& rows = x.rows();
-    if (rows.cols() != k_ || y.cols() != out_features() || rows.rows() != y.rows())
-      return fail(ErrorCode::bad_shape, "x is " + shape_text(rows.rows(), rows.cols()) + " and y " +
-                                            shape_text(y.rows(), y.cols()) + ", expected m x " + std::to_string(k_) +
-                                            " and m x " + std::to_string(out_features()));
+    if (rows.cols() != in_features() || y.cols() != out_features() || rows.rows() != y.rows())
+      return fail(ErrorCode::bad_shape,
+                  "x is " + shape_text(rows.rows(), rows.cols()) + " and y " + shape_text(y.rows(), y.cols()) +
+                      ", expected m x " + std::to_string(in_features()) + " and m x " + std::to_string(out_features()));
     if (rows.rows() == 0 || out_features() == 0) return {};
     const DefaultFpEnvironment standard;
-    kernels::GemmArgs args = weight_args();
+    kernels::GemmArgs args{};
+    args.weights = bytes().data();
+    args.shape = &packed_.shape;
     args.m = rows.rows();
     y.set(args);
     args.bias = bias_.empty() ? nullptr : bias_.data();
@@ -141,7 +171,7 @@ class Linear {
   [[nodiscard]] Status multiply(const InputRows& x, OutputRows y, const Context& context = {},
                                 Epilogue epilogue = {}) const {
     Activations activations;
-    if (x.cols() == k_)
+    if (x.cols() == in_features())
       if (const Status room = reserve(activations, x.rows()); !room) return room;
     activations.assign(x);
     return multiply(activations, y, context, epilogue);
@@ -150,9 +180,9 @@ class Linear {
   /// out[i, :] = row ids[i] of W: an embedding lookup. `usage` where an id is out of range.
   [[nodiscard]] Status rows(std::span<const std::int32_t> ids, MatrixView<float> out,
                             const Context& context = {}) const {
-    if (out.rows() != ids.size() || out.cols() != k_)
-      return fail(ErrorCode::bad_shape,
-                  "out is " + shape_text(out.rows(), out.cols()) + ", expected " + shape_text(ids.size(), k_));
+    if (out.rows() != ids.size() || out.cols() != in_features())
+      return fail(ErrorCode::bad_shape, "out is " + shape_text(out.rows(), out.cols()) + ", expected " +
+                                            shape_text(ids.size(), in_features()));
     for (const std::int32_t id : ids)
       if (id < 0 || static_cast<std::size_t>(id) >= out_features())
         return fail(ErrorCode::usage,
@@ -163,10 +193,10 @@ class Linear {
       gather(ids, out, context);
       return {};
     }
-    Matrix<float> stored(ids.size(), packed_.k);
+    Matrix<float> stored(ids.size(), packed_.shape.k);
     gather(ids, stored.view(), context);
     for (std::size_t i = 0; i < ids.size(); ++i)
-      for (std::size_t c = 0; c < packed_.k; ++c)
+      for (std::size_t c = 0; c < packed_.shape.k; ++c)
         if (packed_.columns[c] != kNoColumn) out(i, packed_.columns[c]) = stored(i, c);
     return {};
   }
@@ -179,55 +209,34 @@ class Linear {
     return std::to_string(rows) + " x " + std::to_string(cols);
   }
 
+  [[nodiscard]] const LayoutInfo& layout() const noexcept { return layout_info(packed_.shape.layout); }
+
   [[nodiscard]] InputNeeds input_needs() const noexcept {
-    return {.inputs = k_,
+    return {.inputs = in_features(),
             .columns = packed_.columns,
-            .stored = packed_.k,
-            .group = packed_.group,
+            .stored = packed_.shape.k,
+            .group = packed_.shape.group,
             .activation = scheme().activation,
             .parameters = input_,
             .integers = runs_on_integers(),
-            .sums = packed_.has_zeros && !runs_on_integers()};
-  }
-
-  [[nodiscard]] kernels::GemmArgs weight_args() const noexcept {
-    kernels::GemmArgs args{};
-    args.weights = packed_.bytes.data();
-    args.panel_stride = packed_.panel_stride();
-    args.n = packed_.n;
-    args.k = packed_.k;
-    args.group = packed_.group;
-    args.scales_f32 = packed_.scales_f32;
-    args.has_zeros = packed_.has_zeros;
-    args.zero = packed_.zero;
-    args.code_step = packed_.code_step;
-    args.levels = packed_.kernel_levels();
-    args.mantissa_bits = packed_.mantissa_bits;
-    args.level_unit = packed_.level_unit;
-    return args;
+            .sums = packed_.shape.has_zeros && !runs_on_integers()};
   }
 
   /// Columns are cut into runs of panels, and rows too where there are fewer runs than threads could use.
   void run(const kernels::GemmArgs& args, const Context& context) const {
-    const kernels::Kernels& table = context.kernels();
-    using Slots = std::array<kernels::Gemm, kLayouts.size()>;
-    const Slots floats{table.gemm_f32_f32, table.gemm_bf16_f32, table.gemm_w8_f32,
-                       table.gemm_w4_f32,  table.gemm_w2_f32,   table.gemm_w1_f32};
-    const Slots integers{nullptr, nullptr, table.gemm_w8_s8, table.gemm_w4_s8, table.gemm_w2_s8, table.gemm_w1_s8};
-    const kernels::Gemm gemm = (runs_on_integers() ? integers : floats)[static_cast<std::size_t>(packed_.layout)];
-    const std::size_t panels = packed_.panels();
-    const std::size_t chunk = chunk_of(panels, context);
-    const std::size_t runs = ceil_div(panels, chunk);
+    const kernels::Gemm kernel = context.kernels().*gemm().member;
+    const std::size_t all = panels(packed_.shape);
+    const std::size_t chunk = chunk_of(all, context);
+    const std::size_t runs = ceil_div(all, chunk);
     const std::size_t blocks = row_blocks(args.m, runs, context);
-    const std::size_t groups = args.group != 0 ? ceil_div(args.k, args.group) : 0;
     context.for_each(runs * blocks, [&](std::size_t i) noexcept {
       kernels::GemmArgs part = args;
       part.panel_begin = i % runs * chunk;
-      part.panel_end = std::min(panels, part.panel_begin + chunk);
+      part.panel_end = std::min(all, part.panel_begin + chunk);
       const std::size_t row = args.m * (i / runs) / blocks;
       part.m = args.m * (i / runs + 1) / blocks - row;
-      skip_rows(part, row, groups);
-      gemm(part);
+      skip_rows(part, row, kernels::generic::groups_of(packed_.shape));
+      kernel(part);
     });
   }
 
@@ -245,22 +254,12 @@ class Linear {
   }
 
   void gather(std::span<const std::int32_t> ids, MatrixView<float> out, const Context& context) const {
-    const kernels::Kernels& table = context.kernels();
-    const std::array<kernels::Gather, kLayouts.size()> slots{table.gather_f32, table.gather_bf16, table.gather_w8,
-                                                             table.gather_w4,  table.gather_w2,   table.gather_w1};
-    slots[static_cast<std::size_t>(packed_.layout)]({.weights = packed_.bytes.data(),
-                                                     .panel_stride = packed_.panel_stride(),
-                                                     .n = packed_.n,
-                                                     .k = packed_.k,
-                                                     .group = packed_.group,
-                                                     .scales_f32 = packed_.scales_f32,
-                                                     .has_zeros = packed_.has_zeros,
-                                                     .zero = packed_.zero,
-                                                     .levels = packed_.kernel_levels(),
-                                                     .ids = ids.data(),
-                                                     .count = ids.size(),
-                                                     .out = out.data(),
-                                                     .ldo = out.stride()});
+    (context.kernels().*layout().gather.member)({.weights = bytes().data(),
+                                                 .shape = &packed_.shape,
+                                                 .ids = ids.data(),
+                                                 .count = ids.size(),
+                                                 .out = out.data(),
+                                                 .ldo = out.stride()});
   }
 
   /// Panels per task: enough for a kernel to run several panels side by side, few enough to balance threads.
@@ -277,10 +276,10 @@ class Linear {
     return std::min(m / kLeast, ceil_div(tasks, runs));
   }
 
-  std::size_t k_ = 0;
   std::vector<float> bias_;
   InputParameters input_;
   PackedWeight packed_;
+  std::span<const unsigned char> borrowed_;  ///< where the bytes are someone else's
 };
 
 }  // namespace kvant

@@ -10,103 +10,23 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <span>
 #include <vector>
 
+#include "kvant/core/checked.hpp"
+#include "kvant/core/contract.hpp"
 #include "kvant/core/error.hpp"
+#include "kvant/core/fp_environment.hpp"
 #include "kvant/kernels/context.hpp"
-#include "kvant/linear/layout.hpp"
+#include "kvant/kernels/layout.hpp"
+#include "kvant/linear/code_table.hpp"
+#include "kvant/linear/packed_weight.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/tensor/matrix.hpp"
 
 namespace kvant {
 
 namespace detail {
-
-/// How a format's codes are stored in a layout, and what is stored means: see PackedWeight.
-struct CodeTable {
-  std::array<std::uint8_t, 256> stored{};  ///< of each code
-  std::array<std::uint8_t, 256> code{};    ///< of what is stored
-  std::array<float, 256> levels{};
-  std::int32_t zero = 0;
-  std::int32_t step = 0;
-  std::uint32_t mantissa_bits = 0;
-  float unit = 1.0f;
-  std::uint8_t fill = 0;  ///< what padding holds; a level of 0, or multiplied by an input of 0
-  bool flips = true;      ///< whether a code is stored as code ^ fill, the high bits left aside
-};
-
-/// Integers are stored with an offset, so that the least one is 0; {-1, +1} as the code, 2 * code - 1.
-inline void tabulate_integers(const FormatInfo& format, unsigned bits, CodeTable& t) noexcept {
-  const bool is_sign = bits == 1 && format.has_signs_only();
-  const std::int32_t offset = is_sign || format.low >= 0 ? 0 : 1 << (bits - 1);
-  t.zero = is_sign ? 1 : offset;
-  t.step = is_sign ? 2 : 1;
-  t.fill = static_cast<std::uint8_t>(offset);
-  for (std::uint32_t code = 0; code < (1u << format.bits); ++code) {
-    const auto steps = static_cast<std::int32_t>(format.decode(code) / format.step());
-    t.stored[code] = static_cast<std::uint8_t>(is_sign ? static_cast<std::int32_t>(code) : steps + offset);
-  }
-}
-
-/// Minifloats of more than 4 bits, as minifloats of 8 bits with this mantissa: false where one is none of those.
-inline bool tabulate_minifloats(const FormatInfo& format, std::uint32_t mantissa_bits, CodeTable& t) noexcept {
-  // The largest number has the largest exponent field, 2^(7 - mantissa) - 1, so most small ones are normal.
-  const int least = floor_log2(format.max) + 2 - (1 << (7 - mantissa_bits));
-  t.mantissa_bits = mantissa_bits;
-  t.unit = scale_exponent(1.0f, 126 + least);
-  std::array<float, 256> values{};
-  for (std::uint32_t i = 0; i < 256; ++i) {
-    const std::uint32_t fields = (i & 0x80u) << 24 | (i & 0x7fu) << (23 - mantissa_bits);
-    values[i] = scale_exponent(std::bit_cast<float>(fields), 126 + least);
-  }
-  for (std::uint32_t code = 0; code < (1u << format.bits); ++code) {
-    const float value = format.decode(code);
-    std::uint32_t i = 0;
-    while (i < 256 && std::bit_cast<std::uint32_t>(values[i]) != std::bit_cast<std::uint32_t>(value)) ++i;
-    if (i == 256 && is_finite(value)) return false;
-    t.stored[code] = static_cast<std::uint8_t>(i);
-  }
-  return true;
-}
-
-/// `with_specials`: NaN and Inf are among the codes.
-[[nodiscard]] inline CodeTable code_table(FormatId id, Layout layout, bool with_specials) {
-  const FormatInfo& format = format_info(id);
-  const unsigned bits = layout_info(layout).bits;
-  CodeTable t;
-  const auto identity = [&t] {
-    for (std::uint32_t code = 0; code < 256; ++code) t.stored[code] = static_cast<std::uint8_t>(code);
-    t.mantissa_bits = 0;
-  };
-  if (format.kind == FormatKind::integer && id != format_id<even2>) {
-    tabulate_integers(format, bits, t);
-  } else {
-    const bool is_minifloat = format.kind == FormatKind::minifloat && bits == 8 && !with_specials;
-    bool found = false;
-    for (const std::uint32_t mantissa : {3u, 2u, 4u})
-      found = found || (is_minifloat && tabulate_minifloats(format, mantissa, t));
-    if (!found) identity();
-    if (id == format_id<even2>) t.step = 2;
-  }
-  for (std::uint32_t code = (1u << format.bits); code-- > 0;) {
-    const std::uint32_t stored = t.stored[code] & ((1u << bits) - 1u);
-    t.flips = t.flips && stored == (code ^ t.fill);
-    t.code[stored] = static_cast<std::uint8_t>(code);
-    for (std::size_t i = stored; i < t.levels.size(); i += std::size_t{1} << bits) t.levels[i] = format.decode(code);
-  }
-  return t;
-}
-
-/// Where the code of column c, input j of a group lies: the byte from the start of the group, and the bits in it.
-struct CodeSlot {
-  std::size_t byte;
-  unsigned shift, mask;
-};
-[[nodiscard]] constexpr CodeSlot code_slot(Layout layout, std::size_t column, std::size_t j) noexcept {
-  const LayoutInfo& info = layout_info(layout);
-  const auto shift = static_cast<unsigned>(j % info.step / 4 * info.bits);
-  return {j / info.step * info.step_bytes + column * 4 + j % 4, shift, (1u << info.bits) - 1u};
-}
 
 inline void store_scale(unsigned char* record, std::size_t column, bool f32, float scale) noexcept {
   if (f32) {
@@ -153,47 +73,12 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   if (!format.has_nan && !format.has_inf) return false;
   std::array<bool, 256> special{};
   for (std::uint32_t code = 0; code < (1u << format.bits); ++code) special[code] = !is_finite(format.decode(code));
-  return std::any_of(q.codes.begin(), q.codes.end(), [&](std::uint8_t code) { return special[code]; });
+  return contains_any(q.codes, special);
 }
 
-/// Columns of a matrix whose groups are filled up from `group` to `stored` of them.
-[[nodiscard]] inline std::vector<std::uint32_t> spread_columns(const QMatrix& q, std::size_t group,
-                                                               std::size_t stored) {
-  std::vector<std::uint32_t> columns;
-  for (std::size_t c = 0; c < q.cols; ++c) {
-    if (c != 0 && c % group == 0) columns.resize(c / group * stored, kNoColumn);
-    columns.push_back(q.columns.empty() ? static_cast<std::uint32_t>(c) : q.columns[c]);
-  }
-  return columns;
-}
-
-/// A packed weight without its bytes' content.
-[[nodiscard]] inline PackedWeight plan_packing(const QMatrix& q, Layout layout, const CodeTable& table,
-                                               const Context& context) {
-  PackedWeight p;
-  p.layout = layout;
-  p.n = q.rows;
-  p.k = q.cols;
-  p.group = q.scheme.granularity.block_cols(q.cols);
-  p.scheme = q.scheme;
-  p.outer_scales.assign(q.scales.begin() + 1, q.scales.end());
-  p.columns = q.columns;
-  const std::size_t step = std::max<std::size_t>(layout_info(layout).step, 8);
-  if (p.group % step != 0 && p.group < q.cols) {
-    p.columns = spread_columns(q, p.group, round_up(p.group, step));
-    p.k = p.columns.size();
-    p.group = round_up(p.group, step);
-  }
-  p.reciprocal = q.reciprocal;
-  p.has_zeros = !q.zero_points.empty();
-  p.zero = table.zero;
-  p.code_step = table.step;
-  p.levels = table.levels;
-  p.mantissa_bits = table.mantissa_bits;
-  p.level_unit = table.unit;
-  p.scales_f32 = !has_half_scales(q, context);
-  p.bytes = AlignedBytes(p.panels() * p.panel_stride());
-  return p;
+/// The table that a matrix under this shape is stored by.
+[[nodiscard]] inline CodeTable code_table(const Scheme& scheme, const PackedShape& shape) {
+  return code_table(scheme.format, shape.layout, layout_info(shape.layout).bits == 8 && shape.mantissa_bits == 0);
 }
 
 /// The word of a step of one column: `count` codes of B bits each, then padding.
@@ -219,6 +104,16 @@ template <unsigned B>
   return word;
 }
 
+/// Whole steps of one row's codes, each to its place in another step of a panel.
+template <unsigned B>
+inline void pack_steps(const std::uint8_t* codes, std::size_t steps, const CodeTable& t, std::size_t step_bytes,
+                       unsigned char* out) noexcept {
+  for (std::size_t s = 0; s < steps; ++s, codes += 32 / B, out += step_bytes) {
+    const std::uint32_t word = t.flips ? pack_flipped_step<B>(codes, t.fill) : pack_step<B>(codes, 32 / B, t);
+    std::memcpy(out, &word, sizeof word);
+  }
+}
+
 /// The codes of one group of one panel: `count` of each row from `column` on, filled up to `steps`.
 template <unsigned B>
 inline void pack_codes(const QMatrix& q, const CodeTable& t, std::size_t first_row, std::size_t column,
@@ -228,20 +123,21 @@ inline void pack_codes(const QMatrix& q, const CodeTable& t, std::size_t first_r
   for (std::size_t first = 0; first < steps; first += kSteps)
     for (std::size_t c = 0; c < info.columns; ++c) {
       const std::size_t row = first_row + c;
-      for (std::size_t s = first; s < std::min(steps, first + kSteps); ++s) {
+      const std::size_t whole = row < q.rows ? std::clamp(count / kStep, first, first + kSteps) : first;
+      const std::uint8_t* codes = q.codes.data() + (row < q.rows ? row * q.cols + column : 0);
+      pack_steps<B>(codes + first * kStep, whole - first, t, info.step_bytes, out + first * info.step_bytes + 4 * c);
+      for (std::size_t s = whole; s < std::min(steps, first + kSteps); ++s) {
         const std::size_t left = row < q.rows && s * kStep < count ? count - s * kStep : 0;
-        const std::uint8_t* codes = left != 0 ? q.codes.data() + row * q.cols + column + s * kStep : nullptr;
-        const std::uint32_t word = left < kStep ? pack_step<B>(codes, left, t)
-                                   : t.flips    ? pack_flipped_step<B>(codes, t.fill)
-                                                : pack_step<B>(codes, kStep, t);
+        const std::uint32_t word = pack_step<B>(codes + s * kStep, left, t);
         std::memcpy(out + s * info.step_bytes + 4 * c, &word, sizeof word);
       }
     }
 }
 
 /// One panel, group by group: codes, then scales and zero points.
-inline void pack_panel(const QMatrix& q, const CodeTable& table, PackedWeight& p, std::size_t panel) noexcept {
-  const LayoutInfo& info = layout_info(p.layout);
+inline void pack_panel(const QMatrix& q, const CodeTable& table, const PackedShape& shape, std::size_t panel,
+                       unsigned char* out) noexcept {
+  const LayoutInfo& info = layout_info(shape.layout);
   const float step = q.scheme.info().step();
   const std::size_t group = q.scheme.granularity.block_cols(q.cols);
   const std::size_t first_row = panel * info.columns;
@@ -251,44 +147,119 @@ inline void pack_panel(const QMatrix& q, const CodeTable& table, PackedWeight& p
                     : info.bits == 2 ? &pack_codes<2>
                                      : &pack_codes<1>;
   for (std::size_t first = 0, g = 0; first < q.cols; first += group, ++g) {
-    unsigned char* const codes = p.bytes.data() + panel * p.panel_stride() + p.group_offset(g);
-    const std::size_t steps = ceil_div(std::min(p.group, p.k - g * p.group), info.step);
+    unsigned char* const codes = out + group_offset(shape, g);
+    const std::size_t steps = ceil_div<std::size_t>(std::min(shape.group, shape.k - g * shape.group), info.step);
     pack(q, table, first_row, first, std::min(group, q.cols - first), steps, info, codes);
     unsigned char* const record = codes + steps * info.step_bytes;
+    std::memset(record, 0, record_bytes(shape));
     for (std::size_t c = 0; c < rows; ++c) {
       const GroupParameters parameters = q.parameters(first_row + c, g);
-      store_scale(record, c, p.scales_f32, parameters.scale * step);
-      if (p.has_zeros)
-        record[info.columns * (p.scales_f32 ? 4 : 2) + c] = static_cast<unsigned char>(parameters.zero + p.zero);
+      store_scale(record, c, shape.scales_f32, parameters.scale * step);
+      if (shape.has_zeros)
+        record[info.columns * (shape.scales_f32 ? 4 : 2) + c] =
+            static_cast<unsigned char>(parameters.zero + shape.zero);
     }
   }
 }
 
 }  // namespace detail
 
-/// The layout whose kernels multiply by matrices of this scheme: the narrowest one that holds its codes, among those
-/// whose steps fill its groups if there is one. Scales of several levels are multiplied out.
-[[nodiscard]] inline Layout layout_for(const QMatrix& q) {
-  const FormatInfo& format = q.scheme.info();
+/// The layout that a tier's kernels prefer for a matrix: by the generic rule the narrowest one that holds its codes,
+/// among those whose steps fill its groups if there is one. Scales of several levels are multiplied out.
+[[nodiscard]] inline Layout layout_for(const QMatrix& q, const Context& context = {}) {
   const std::size_t group = q.scheme.granularity.block_cols(q.cols);
-  for (const Layout layout : {Layout::w1_p32, Layout::w2_p32, Layout::w4_p32}) {
-    const LayoutInfo& info = layout_info(layout);
-    const bool fits = group % info.step == 0 || group >= q.cols || group % 8 != 0;
-    if (format.bits <= info.bits && fits) return layout;
-  }
+  for (const LayoutInfo& info : kernels::kLayouts)
+    if (context.kernels().prefers(info.layout, q.scheme.info().bits, group < q.cols ? group : 0)) return info.layout;
   return Layout::w8_p64;
 }
 
-/// Packs a quantized matrix. The bytes do not depend on the context. Errors: those of check().
-[[nodiscard]] inline Result<PackedWeight> pack(const QMatrix& q, const Context& context = {}) {
+/// What a packed matrix of a scheme looks like beside its sizes: all else of a shape follows.
+struct PackingTraits {
+  Layout layout = Layout::f32_p32;
+  bool scales_f32 = false;    ///< not every scale is a float16
+  bool has_specials = false;  ///< NaN or Inf is among codes of more than 4 bits
+};
+
+/// The shape of a packed matrix [n, inputs]. Contract: the layout holds the scheme's codes, or for fp32 and bf16 is
+/// that of such floats.
+[[nodiscard]] inline PackedShape make_shape(const Scheme& scheme, std::size_t n, std::size_t inputs,
+                                            const PackingTraits& traits) {
+  const LayoutInfo& info = layout_info(traits.layout);
+  PackedShape s{.layout = traits.layout};
+  s.n = n;
+  s.k = s.inputs = inputs;
+  if (info.has_groups()) {
+    const detail::CodeTable table = detail::code_table(scheme.format, s.layout, info.bits == 8 && traits.has_specials);
+    s.scales_f32 = traits.scales_f32;
+    s.has_zeros = scheme.symmetry == Symmetry::asymmetric;
+    s.zero = table.zero;
+    s.code_step = table.step;
+    s.mantissa_bits = table.mantissa_bits;
+    s.level_unit = table.unit;
+    std::copy(table.levels.begin(), table.levels.end(), s.levels);
+    s.group = scheme.granularity.block_cols(inputs);
+    const std::size_t step = std::max<std::size_t>(info.step, 8);
+    if (s.group % step != 0 && s.group < inputs) {
+      const std::size_t whole = (inputs - 1) / s.group;
+      s.k = whole * round_up<std::size_t>(s.group, step) + (inputs - whole * s.group);
+      s.group = round_up<std::size_t>(s.group, step);
+    }
+  }
+  s.panel_stride = panel_bytes(s);
+  return s;
+}
+
+/// How a quantized matrix will be packed for a context's tier. Errors: those of check().
+[[nodiscard]] inline Result<PackingTraits> packing_traits(const QMatrix& q, const Context& context = {}) {
   if (const Status ok = check(q); !ok) return propagate(ok);
   const DefaultFpEnvironment standard;
-  const Layout layout = layout_for(q);
-  const detail::CodeTable table =
-      detail::code_table(q.scheme.format, layout, layout_info(layout).bits == 8 && detail::has_specials(q));
-  PackedWeight p = detail::plan_packing(q, layout, table, context);
-  context.for_each(p.panels(), [&](std::size_t panel) noexcept { detail::pack_panel(q, table, p, panel); });
+  return PackingTraits{layout_for(q, context), !detail::has_half_scales(q, context), detail::has_specials(q)};
+}
+[[nodiscard]] inline Result<PackedShape> plan_packing(const QMatrix& q, const Context& context = {}) {
+  const auto traits = packing_traits(q, context);
+  if (!traits) return propagate(traits);
+  return make_shape(q.scheme, q.rows, q.cols, *traits);
+}
+
+/// The order in which inputs meet stored ones: see PackedWeight::columns.
+[[nodiscard]] inline std::vector<std::uint32_t> stored_columns(const QMatrix& q, const PackedShape& shape) {
+  if (shape.k == shape.inputs) return q.columns;
+  const std::size_t group = q.scheme.granularity.block_cols(q.cols);
+  std::vector<std::uint32_t> columns(shape.k, kNoColumn);
+  for (std::size_t c = 0; c < q.cols; ++c)
+    columns[c / group * shape.group + c % group] = q.columns.empty() ? static_cast<std::uint32_t>(c) : q.columns[c];
+  return columns;
+}
+
+/// Packs a matrix as it was planned, on the context's threads. Contract: `out` has packed_bytes(shape) bytes and begins
+/// at a multiple of 64. The bytes depend on the matrix and the shape alone.
+inline void pack_into(const QMatrix& q, const PackedShape& shape, std::span<unsigned char> out,
+                      const Context& context = {}) {
+  expects(out.size() == packed_bytes(shape), "room for a packed matrix");
+  expects(out.empty() || std::bit_cast<std::uintptr_t>(out.data()) % AlignedBytes::kAlignment == 0, "aligned room");
+  const detail::CodeTable table = detail::code_table(q.scheme, shape);
+  context.for_each(panels(shape), [&](std::size_t panel) noexcept {
+    detail::pack_panel(q, table, shape, panel, out.data() + panel * shape.panel_stride);
+  });
+}
+
+/// Packs a matrix as packing_traits() says. Contract: these are its traits.
+[[nodiscard]] inline PackedWeight pack_as(const QMatrix& q, const PackingTraits& traits, const Context& context = {}) {
+  PackedWeight p;
+  p.shape = make_shape(q.scheme, q.rows, q.cols, traits);
+  p.scheme = q.scheme;
+  p.outer_scales.assign(q.scales.begin() + 1, q.scales.end());
+  p.reciprocal = q.reciprocal;
+  p.columns = stored_columns(q, p.shape);
+  p.bytes = AlignedBytes::uninitialized(packed_bytes(p.shape));
+  pack_into(q, p.shape, {p.bytes.data(), p.bytes.size()}, context);
   return p;
+}
+/// Packs a quantized matrix. Errors: those of check().
+[[nodiscard]] inline Result<PackedWeight> pack(const QMatrix& q, const Context& context = {}) {
+  const auto traits = packing_traits(q, context);
+  if (!traits) return propagate(traits);
+  return pack_as(q, *traits, context);
 }
 
 namespace detail {
@@ -321,79 +292,81 @@ namespace detail {
 
 }  // namespace detail
 
-/// The quantized matrix that was packed. Contract: a layout of codes.
-[[nodiscard]] inline QMatrix unpack(const PackedWeight& p) {
-  expects(layout_info(p.layout).bits <= 8, "a layout of codes");
-  const LayoutInfo& info = layout_info(p.layout);
+/// The quantized matrix that was packed, into these bytes. Contract: a layout of codes, and what check() accepts.
+[[nodiscard]] inline QMatrix unpack(const PackedWeight& p, std::span<const unsigned char> bytes) {
+  const PackedShape& shape = p.shape;
+  const LayoutInfo& info = layout_info(shape.layout);
+  expects(info.has_groups(), "a layout of codes");
   const FormatInfo& format = p.scheme.info();
   const Granularity& granularity = p.scheme.granularity;
-  // Stored inputs that are none of the matrix fill its groups, so these are narrower than the packed ones.
-  const bool is_spread = std::count(p.columns.begin(), p.columns.end(), kNoColumn) != 0;
-  const std::size_t cols = p.k - static_cast<std::size_t>(std::count(p.columns.begin(), p.columns.end(), kNoColumn));
+  const std::size_t cols = shape.inputs;
   const std::size_t group = granularity.block_cols(cols);
-  QMatrix q{.rows = p.n, .cols = cols, .scheme = p.scheme, .codes = std::vector<std::uint8_t>(p.n * cols)};
+  QMatrix q{.rows = shape.n, .cols = cols, .scheme = p.scheme, .codes = std::vector<std::uint8_t>(shape.n * cols)};
   std::copy_if(p.columns.begin(), p.columns.end(), std::back_inserter(q.columns),
                [](std::uint32_t column) { return column != kNoColumn; });
-  if (is_spread && std::is_sorted(q.columns.begin(), q.columns.end())) q.columns.clear();
+  if (std::is_sorted(q.columns.begin(), q.columns.end())) q.columns.clear();
   q.reciprocal = p.reciprocal;
-  const std::size_t bands = granularity.scale_rows(p.n);
+  const std::size_t bands = granularity.scale_rows(shape.n);
   const std::size_t groups = granularity.scale_cols(cols);
   q.scales.push_back({finest_scale_type(p.scheme), bands, groups, std::vector<float>(bands * groups)});
   q.scales.insert(q.scales.end(), p.outer_scales.begin(), p.outer_scales.end());
-  if (p.has_zeros) q.zero_points.resize(bands * groups);
-  const detail::CodeTable table = detail::code_table(p.scheme.format, p.layout, info.bits == 8 && p.mantissa_bits == 0);
-  for (std::size_t row = 0; row < p.n; ++row)
+  if (shape.has_zeros) q.zero_points.resize(bands * groups);
+  const detail::CodeTable table = detail::code_table(p.scheme, shape);
+  for (std::size_t row = 0; row < shape.n; ++row)
     for (std::size_t first = 0, g = 0; first < cols; first += group, ++g) {
       const std::size_t c = row % info.columns;
-      const unsigned char* const codes = p.bytes.data() + row / info.columns * p.panel_stride() + p.group_offset(g);
+      const unsigned char* const codes =
+          bytes.data() + row / info.columns * shape.panel_stride + group_offset(shape, g);
       for (std::size_t j = 0; j < std::min(group, cols - first); ++j) {
-        const auto slot = detail::code_slot(p.layout, c, j);
+        const kernels::CodeSlot slot = info.slot(c, j);
         q.codes[row * cols + first + j] = table.code[codes[slot.byte] >> slot.shift & slot.mask];
       }
-      const std::size_t stored = std::min(p.group, p.k - g * p.group);
+      const std::size_t stored = std::min(shape.group, shape.k - g * shape.group);
       const unsigned char* const record = codes + ceil_div(stored, info.step) * info.step_bytes;
-      const std::size_t index = row / granularity.block_rows(p.n) * groups + g;
-      const float scale = detail::load_scale(record, c, p.scales_f32) / format.step();
+      const std::size_t index = row / granularity.block_rows(shape.n) * groups + g;
+      const float scale = detail::load_scale(record, c, shape.scales_f32) / format.step();
       q.scales[0].values[index] = detail::finest_scale(q, row, g, scale);
-      if (p.has_zeros)
-        q.zero_points[index] = static_cast<std::int16_t>(record[info.columns * (p.scales_f32 ? 4 : 2) + c] - p.zero);
+      if (shape.has_zeros)
+        q.zero_points[index] =
+            static_cast<std::int16_t>(record[info.columns * (shape.scales_f32 ? 4 : 2) + c] - shape.zero);
     }
   return q;
 }
+[[nodiscard]] inline QMatrix unpack(const PackedWeight& p) { return unpack(p, {p.bytes.data(), p.bytes.size()}); }
+
+namespace detail {
+
+/// Panels of floats, `store(byte, value)` for each.
+template <class Store>
+inline PackedWeight pack_floats(MatrixView<const float> w, Layout layout, FormatId format, const Context& context,
+                                Store store) {
+  PackedWeight p;
+  p.scheme.format = format;
+  p.shape = make_shape(p.scheme, w.rows(), w.cols(), {.layout = layout});
+  p.bytes = AlignedBytes(packed_bytes(p.shape));
+  const LayoutInfo& info = layout_info(layout);
+  context.for_each(panels(p.shape), [&](std::size_t panel) noexcept {
+    unsigned char* const out = p.bytes.data() + panel * p.shape.panel_stride;
+    for (std::size_t c = 0; c < info.columns && panel * info.columns + c < w.rows(); ++c)
+      for (std::size_t k = 0; k < w.cols(); ++k) store(out + info.slot(c, k).byte, w(panel * info.columns + c, k));
+  });
+  return p;
+}
+
+}  // namespace detail
 
 /// A float matrix [n, k] as float32 panels.
 [[nodiscard]] inline PackedWeight pack_f32(MatrixView<const float> w, const Context& context = {}) {
-  PackedWeight p;
-  p.layout = Layout::f32_p32;
-  p.scheme.format = format_id<fp32>;
-  p.n = w.rows();
-  p.k = w.cols();
-  p.bytes = AlignedBytes(p.panels() * p.panel_stride());
-  context.for_each(p.panels(), [&](std::size_t panel) noexcept {
-    unsigned char* const out = p.bytes.data() + panel * p.panel_stride();
-    for (std::size_t r = panel * 32; r < std::min(p.n, panel * 32 + 32); ++r)
-      for (std::size_t c = 0; c < p.k; ++c) std::memcpy(out + (c * 32 + r % 32) * 4, &w(r, c), 4);
-  });
-  return p;
+  return detail::pack_floats(w, Layout::f32_p32, format_id<fp32>, context,
+                             [](unsigned char* out, float value) { std::memcpy(out, &value, sizeof value); });
 }
 
 /// A float matrix [n, k] as bfloat16 panels, rounded to nearest even (exact for weights that were bfloat16).
 [[nodiscard]] inline PackedWeight pack_bf16(MatrixView<const float> w, const Context& context = {}) {
-  PackedWeight p;
-  p.layout = Layout::bf16_p32;
-  p.n = w.rows();
-  p.k = w.cols();
-  p.scheme.format = format_id<bf16>;
-  p.bytes = AlignedBytes(p.panels() * p.panel_stride());
-  context.for_each(p.panels(), [&](std::size_t panel) noexcept {
-    unsigned char* const out = p.bytes.data() + panel * p.panel_stride();
-    for (std::size_t r = panel * 32; r < std::min(p.n, panel * 32 + 32); ++r)
-      for (std::size_t c = 0; c < p.k; ++c) {
-        const std::uint16_t half = bf16::encode(w(r, c), {Rounding::nearest_even, Overflow::ieee, 0});
-        std::memcpy(out + (c / 2 * 64 + r % 32 * 2 + c % 2) * 2, &half, 2);
-      }
+  return detail::pack_floats(w, Layout::bf16_p32, format_id<bf16>, context, [](unsigned char* out, float value) {
+    const std::uint16_t half = bf16::encode(value, {Rounding::nearest_even, Overflow::ieee, 0});
+    std::memcpy(out, &half, sizeof half);
   });
-  return p;
 }
 
 }  // namespace kvant

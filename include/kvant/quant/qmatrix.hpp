@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <utility>
@@ -202,9 +203,36 @@ inline Status check_zero_points(const QMatrix& q) {
 }
 
 /// Every code is one of the format's, and none means Inf.
+/// Whether a code of a set is among codes. Sets of formats are mostly the codes from one on, or those of the magnitudes
+/// from one on: then eight codes at a time.
+inline bool contains_any(std::span<const std::uint8_t> codes, const std::array<bool, 256>& set) noexcept {
+  constexpr std::uint64_t kEach = 0x0101010101010101u, kHigh = 0x80 * kEach;
+  std::uint32_t first = 0;  // of the magnitudes
+  while (first < 128 && !set[first]) ++first;
+  bool by_code = true, by_magnitude = true;
+  for (std::uint32_t code = 0; code < 256; ++code) {
+    by_code = by_code && set[code] == (code >= first && (first < 128 || set[128]));
+    by_magnitude = by_magnitude && set[code] == ((code & 127) >= first);
+  }
+  if (first == 128 && by_code && !set[128]) return false;
+  std::size_t i = 0;
+  if (by_code || by_magnitude) {
+    std::uint64_t found = 0;
+    for (; i + 8 <= codes.size(); i += 8) {
+      std::uint64_t eight;
+      std::memcpy(&eight, codes.data() + i, sizeof eight);
+      found |= (eight & ~kHigh) + (128 - first) * kEach;  // the high bit of a byte: its magnitude reaches `first`
+      if (by_code) found |= eight;
+    }
+    if ((found & kHigh) != 0) return true;
+  }
+  return std::any_of(codes.begin() + static_cast<std::ptrdiff_t>(i), codes.end(),
+                     [&](std::uint8_t code) { return set[code]; });
+}
+
 inline Status check_codes(const QMatrix& q) {
   const FormatInfo& format = q.scheme.info();
-  std::array<std::uint8_t, 256> wrong{};
+  std::array<bool, 256> wrong{};
   for (std::uint32_t code = 0; code < wrong.size(); ++code) {
     const bool exists = code < (1u << format.bits) && (format.levels == nullptr || code <= format.threshold_count);
     const float value = exists ? format.decode(code) : 0.0f;
@@ -212,11 +240,9 @@ inline Status check_codes(const QMatrix& q) {
     wrong[code] =
         !exists || is_inf(value) || steps < static_cast<float>(format.low) || steps > static_cast<float>(format.high);
   }
-  std::uint8_t any = 0;
-  for (const std::uint8_t code : q.codes) any = static_cast<std::uint8_t>(any | wrong[code]);
-  if (any == 0) return {};
+  if (!contains_any(q.codes, wrong)) return {};
   std::size_t at = 0;
-  while (wrong[q.codes[at]] == 0) ++at;
+  while (!wrong[q.codes[at]]) ++at;
   return fail(ErrorCode::usage, "a quantized matrix has the code " + std::to_string(q.codes[at]) + " at row " +
                                     std::to_string(at / q.cols) + ", column " + std::to_string(at % q.cols) +
                                     ", which is no value of " + std::string(format.name));

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packed files whose description was changed, its checksum with it, and whose bytes say anything: what is accepted can
+// be multiplied by, packed anew and checked, without a read beyond the file.
+#include <stdlib.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kvant/core/rng.hpp"
+#include "kvant/io/json.hpp"
+#include "kvant/io/packed_file.hpp"
+#include "kvant/quant/encode.hpp"
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+using kvant::io::Json;
+
+struct Original {
+  fs::path path;
+  std::string layers, data;
+  Json header;
+};
+
+fs::path temporary_folder() {
+  std::string name = (fs::temp_directory_path() / "kvant-fuzz-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) std::abort();
+  return name;
+}
+
+void write(const fs::path& path) {
+  std::vector<kvant::io::PackedLayer> layers;
+  std::vector<kvant::PackedWeight> weights;
+  for (const char* text : {"int4-g32", "int8-g12-asym", "fp8_e5m2-channel", "nf4-g64-dq", "is3", "nvfp4", "int1-g9"}) {
+    kvant::Matrix<float> w(5, 70);
+    kvant::Rng random(layers.size());
+    for (std::size_t i = 0; i < w.size(); ++i) w.data()[i] = random.uniform() - 0.5f;
+    const kvant::QMatrix q = kvant::quantize(w.view(), kvant::parse_scheme(text).value()).value();
+    kvant::io::PackedLayer layer;
+    layer.name = std::string(text) + ".weight";
+    layer.scheme = q.scheme;
+    layer.rows = q.rows;
+    layer.inputs = q.cols;
+    layer.traits = kvant::packing_traits(q).value();
+    layer.reciprocal = q.reciprocal;
+    layer.has_columns = !kvant::stored_columns(q, layer.shape()).empty();
+    for (std::size_t i = 1; i < q.scales.size(); ++i)
+      layer.outer_levels.push_back({q.scales[i].type, q.scales[i].rows, q.scales[i].cols, {}});
+    layers.push_back(layer);
+    weights.push_back(kvant::pack(q).value());
+  }
+  auto writer = kvant::io::PackedWriter::create(path, layers, {}, kvant::io::OutputMode::replace).value();
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    if (!writer.write(i, weights[i])) std::abort();
+  if (!writer.commit()) std::abort();
+}
+
+Original make_original() {
+  Original o;
+  o.path = temporary_folder() / "packed";
+  write(o.path);
+  std::ifstream in(o.path, std::ios::binary);
+  const std::string file{std::istreambuf_iterator<char>(in), {}};
+  std::uint64_t size = 0;
+  for (int i = 7; i >= 0; --i) size = size << 8 | static_cast<unsigned char>(file[static_cast<std::size_t>(i)]);
+  o.header = kvant::io::parse_json(std::string_view(file).substr(8, size)).value();
+  o.layers = *o.header.find("__metadata__")->find("layers")->as_string();
+  o.data = file.substr(8 + size);
+  return o;
+}
+
+std::string hex(std::uint64_t hash) {
+  std::string text(16, '0');
+  for (std::size_t i = 0; i < 16; ++i) text[i] = "0123456789abcdef"[hash >> (60 - 4 * i) & 15];
+  return text;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t size) {
+  static const Original kOriginal = make_original();
+  std::string layers = kOriginal.layers, data = kOriginal.data;
+  for (std::size_t i = 0; i + 4 <= size; i += 4) {
+    const std::size_t at = static_cast<std::size_t>(input[i]) << 8 | input[i + 1];
+    if (input[i + 2] % 4 == 0)
+      data[at % data.size()] = static_cast<char>(input[i + 3]);
+    else if (input[i + 2] % 4 == 1)
+      layers.erase(at % layers.size(), 1);
+    else
+      layers[at % layers.size()] = static_cast<char>(' ' + input[i + 3] % 95);
+  }
+  Json header = kOriginal.header;
+  header.set("__metadata__", Json::object()
+                                 .set("format", "kvant-packed")
+                                 .set("version", "1")
+                                 .set("checksum", hex(XXH64(layers.data(), layers.size(), 0)))
+                                 .set("layers", layers));
+  std::string text = kvant::io::to_text(header);
+  text.resize((text.size() + 8 + 63) / 64 * 64 - 8, ' ');
+  {
+    std::ofstream out(kOriginal.path, std::ios::binary);
+    for (int i = 0; i < 8; ++i) out.put(static_cast<char>(text.size() >> (8 * i) & 0xff));
+    out << text << data;
+  }
+  const auto file = kvant::io::PackedFile::open(kOriginal.path);
+  if (!file) return 0;
+  static_cast<void>(file->verify({}));
+  for (const kvant::io::PackedLayer& described : file->layers()) {
+    const auto layer = file->layer(described, {});
+    if (!layer || layer->in_features() * layer->out_features() > 1 << 20) continue;
+    const kvant::Matrix<float> x(2, layer->in_features(), 0.5f);
+    kvant::Matrix<float> y(2, layer->out_features());
+    if (!layer->multiply(x.view(), y.view())) std::abort();
+    if (layer->shape().layout != kvant::Layout::f32_p32 && layer->shape().layout != kvant::Layout::bf16_p32)
+      static_cast<void>(kvant::unpack(layer->packed(), layer->bytes()));
+  }
+  return 0;
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kvant/pipeline/pack.hpp"
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/guard.hpp"
+#include "kvant/io/packed_file.hpp"
+#include "kvant/io/weights.hpp"
+#include "kvant/linear/pack.hpp"
+
+namespace kvant::pipeline {
+namespace {
+
+bool is_quantized(const io::WeightInfo& weight) noexcept { return weight.scheme && !weight.scheme->is_cast(); }
+
+bool is_layer(const io::WeightInfo& weight) noexcept {
+  return is_quantized(weight) || (weight.shape.size() == 2 && dtype_info(weight.dtype).is_float);
+}
+
+/// Layers and other tensors of a checkpoint; weights are read twice, first for what decides the sizes of the file.
+class Packer {
+ public:
+  Packer(const io::Weights& weights, const Context& context, Progress& progress)
+      : weights_(weights), context_(context), progress_(progress) {
+    for (const io::WeightInfo& weight : weights.list()) {
+      (is_layer(weight) ? layers_ : others_).push_back(&weight);
+      total_ += weight.stored_bytes * (is_quantized(weight) ? 2 : 1);
+    }
+  }
+
+  Result<PackReport> run(const PackJob& job) {
+    std::vector<io::PackedLayer> described;
+    for (const io::WeightInfo* weight : layers_) {
+      auto layer = describe(*weight);
+      if (!layer) return propagate(layer);
+      described.push_back(std::move(*layer));
+    }
+    std::vector<io::TensorSpec> tensors;
+    for (const io::WeightInfo* weight : others_)
+      tensors.push_back({weight->name, is_float(*weight) ? DType::f32 : weight->dtype, weight->shape});
+    auto writer = io::PackedWriter::create(job.output, described, std::move(tensors), job.mode);
+    if (!writer) return propagate(writer);
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const auto packed = pack_layer(*layers_[i], described[i]);
+      if (!packed) return propagate(packed);
+      if (const Status ok = writer->write(i, *packed); !ok) return propagate(ok);
+      if (const Status go = advance(*layers_[i]); !go) return propagate(go);
+    }
+    for (const io::WeightInfo* weight : others_)
+      if (const Status ok = copy(*weight, *writer); !ok) return propagate(ok);
+    if (const Status ok = writer->commit(); !ok) return propagate(ok);
+    return PackReport{layers_.size(), others_.size(), writer->size()};
+  }
+
+ private:
+  static bool is_float(const io::WeightInfo& weight) noexcept { return dtype_info(weight.dtype).is_float; }
+
+  Status advance(const io::WeightInfo& weight) {
+    done_ += weight.stored_bytes;
+    if (!progress_.advance(weight.name, done_, total_)) return fail(ErrorCode::interrupted, "interrupted");
+    return {};
+  }
+
+  Result<io::PackedLayer> describe(const io::WeightInfo& weight) {
+    io::PackedLayer layer;
+    layer.name = weight.name;
+    if (!is_quantized(weight)) {
+      const bool is_bf16 = weight.dtype == DType::bf16;
+      layer.scheme.format = is_bf16 ? format_id<bf16> : format_id<fp32>;
+      layer.rows = weight.rows();
+      layer.inputs = weight.cols();
+      layer.traits.layout = is_bf16 ? Layout::bf16_p32 : Layout::f32_p32;
+      return layer;
+    }
+    const auto q = weights_.read_quantized(weight);
+    if (!q) return propagate(q);
+    const auto traits = packing_traits(*q, context_);
+    if (!traits) return propagate(traits);
+    layer.scheme = q->scheme;
+    layer.rows = q->rows;
+    layer.inputs = q->cols;
+    layer.traits = *traits;
+    layer.reciprocal = q->reciprocal;
+    layer.has_columns = !stored_columns(*q, layer.shape()).empty();
+    for (std::size_t i = 1; i < q->scales.size(); ++i)
+      layer.outer_levels.push_back({q->scales[i].type, q->scales[i].rows, q->scales[i].cols, {}});
+    layer.input = weights_.input_parameters(weight);
+    if (const Status go = advance(weight); !go) return propagate(go);
+    return layer;
+  }
+
+  Result<PackedWeight> pack_layer(const io::WeightInfo& weight, const io::PackedLayer& layer) const {
+    if (is_quantized(weight)) {
+      const auto q = weights_.read_quantized(weight);
+      if (!q) return propagate(q);
+      return pack_as(*q, layer.traits, context_);
+    }
+    const auto w = weights_.read_float(weight);
+    if (!w) return propagate(w);
+    return layer.traits.layout == Layout::bf16_p32 ? pack_bf16(w->view(), context_) : pack_f32(w->view(), context_);
+  }
+
+  Status copy(const io::WeightInfo& weight, io::PackedWriter& writer) {
+    if (is_float(weight)) {
+      const auto values = weights_.read_float(weight);
+      if (!values) return propagate(values);
+      if (const Status ok = writer.write(weight.name, std::as_bytes(std::span(values->data(), values->size()))); !ok)
+        return ok;
+    } else {
+      const io::CheckpointTensor& tensor = *weights_.checkpoint().find(weight.name);
+      std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.bytes));
+      if (const Status ok = weights_.checkpoint().read_bytes(tensor, 0, bytes); !ok) return ok;
+      if (const Status ok = writer.write(weight.name, bytes); !ok) return ok;
+    }
+    return advance(weight);
+  }
+
+  const io::Weights& weights_;
+  const Context& context_;
+  Progress& progress_;
+  std::vector<const io::WeightInfo*> layers_, others_;
+  std::uint64_t done_ = 0, total_ = 0;
+};
+
+}  // namespace
+
+Result<PackReport> pack_checkpoint(const PackJob& job, const Context& context, Progress& progress) {
+  return io::guarded([&]() -> Result<PackReport> {
+    const std::array inputs{job.input};
+    if (const Status ok = io::check_output(inputs, job.output, io::OutputKind::file, job.mode); !ok)
+      return propagate(ok);
+    const auto weights = io::Weights::open(job.input);
+    if (!weights) return propagate(weights);
+    for (const std::string& warning : weights->checkpoint().warnings()) progress.warn(warning);
+    return Packer(*weights, context, progress).run(job);
+  });
+}
+
+}  // namespace kvant::pipeline

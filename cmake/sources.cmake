@@ -52,6 +52,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/evaluate.cpp
        src/pipeline/limits.cpp
        src/pipeline/machine_load.cpp
+       src/pipeline/orientation.cpp
        src/pipeline/output.cpp
        src/pipeline/output_config.cpp
        src/pipeline/pack.cpp

@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
     inputs.assign(x.view());
     if (const auto done = layer->multiply(inputs, y.view(), kvant::runtime()); !done) return complain(done.error());
     std::printf("%-40s %-12s %5zu x %-5zu y[0] = %g\n", described.name.c_str(),
-                kvant::to_text(described.scheme).c_str(), layer->out_features(), layer->in_features(),
+                kvant::to_text(described.weight.scheme).c_str(), layer->out_features(), layer->in_features(),
                 static_cast<double>(y(0, 0)));
   }
 }

@@ -45,17 +45,7 @@ void write(const fs::path& path) {
     kvant::Rng random(layers.size());
     for (std::size_t i = 0; i < w.size(); ++i) w.data()[i] = random.uniform() - 0.5f;
     const kvant::QMatrix q = kvant::quantize(w.view(), kvant::parse_scheme(text).value()).value();
-    kvant::io::PackedLayer layer;
-    layer.name = std::string(text) + ".weight";
-    layer.scheme = q.scheme;
-    layer.rows = q.rows;
-    layer.inputs = q.cols;
-    layer.traits = kvant::packing_traits(q).value();
-    layer.reciprocal = q.reciprocal;
-    layer.has_columns = !kvant::stored_columns(q, layer.shape()).empty();
-    for (std::size_t i = 1; i < q.scales.size(); ++i)
-      layer.outer_levels.push_back({q.scales[i].type, q.scales[i].rows, q.scales[i].cols, {}});
-    layers.push_back(layer);
+    layers.push_back(kvant::io::PackedLayer::of(std::string(text) + ".weight", q, {}, {}).value());
     weights.push_back(kvant::pack(q).value());
   }
   auto writer = kvant::io::PackedWriter::create(path, layers, {}, kvant::io::OutputMode::replace).value();

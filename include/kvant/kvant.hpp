@@ -10,6 +10,7 @@
 #include "kvant/core/contract.hpp"
 #include "kvant/core/error.hpp"
 #include "kvant/core/executor.hpp"
+#include "kvant/core/first_failure.hpp"
 #include "kvant/core/fp_environment.hpp"
 #include "kvant/core/log.hpp"
 #include "kvant/core/number_text.hpp"
@@ -46,4 +47,5 @@
 #include "kvant/linear/activations.hpp"
 #include "kvant/linear/linear.hpp"
 #include "kvant/linear/pack.hpp"
+#include "kvant/linear/packed_shape.hpp"
 #include "kvant/linear/packed_weight.hpp"

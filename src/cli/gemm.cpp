@@ -88,13 +88,13 @@ Result<Linear> cast_layer(MatrixView<const float> w, const FormatInfo& format, c
 /// A float weight under a scheme, as `kvant quantize` would store it; without one it stays as it is.
 Result<Linear> make_layer(MatrixView<const float> w, FormatId kept, const std::optional<Scheme>& scheme,
                           const WeightSource& source, const Context& context) {
-  if (!scheme) return Linear::from_float(w, kept);
+  if (!scheme) return Linear::from_float(w, kept, {}, context);
   if (const Status ok = check_finite(w, "where a weight is stored anew", where_of(source)); !ok) return propagate(ok);
   if (scheme->is_cast()) return cast_layer(w, scheme->info(), source);
   auto layer = Rtn{}({source.tensor, w}, *scheme, context);
   if (!layer) return propagate(layer);
   if (layer->weight.clamped_scales != 0) return beyond_storage(layer->weight.clamped_scales, source);
-  return Linear::from(*layer);
+  return Linear::from(*layer, context);
 }
 
 Result<Linear> read_tensor(const WeightSource& source, const std::optional<Scheme>& scheme, const Context& context) {
@@ -106,7 +106,7 @@ Result<Linear> read_tensor(const WeightSource& source, const std::optional<Schem
   if (weight->shape.size() != 2)
     return fail(ErrorCode::bad_shape, fmt::format("has {} dimensions, expected the 2 of [n, k]", weight->shape.size()),
                 where_of(source));
-  if (!weight->scheme || weight->scheme->is_cast()) {
+  if (!weight->is_quantized()) {
     const auto values = weights->read_float(*weight);
     if (!values) return propagate(values);
     const FormatId kept = weight->dtype == DType::bf16 ? format_id<bf16> : format_id<fp32>;
@@ -119,7 +119,7 @@ Result<Linear> read_tensor(const WeightSource& source, const std::optional<Schem
                 where_of(source));
   auto codes = weights->read_quantized(*weight);
   if (!codes) return propagate(codes);
-  return Linear::from({std::move(*codes), {}, weights->input_parameters(*weight)});
+  return Linear::from({std::move(*codes), {}, weights->input_parameters(*weight)}, context);
 }
 
 Result<Linear> read_weight(const WeightSource& source, const std::optional<Scheme>& scheme, const Context& context) {

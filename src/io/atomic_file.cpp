@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "checkpoint_files.hpp"
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/safetensors.hpp"

@@ -10,7 +10,7 @@
 
 #include "checkpoint_files.hpp"
 #include "convert.hpp"
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/io/utf8.hpp"
 #include "safetensors_header.hpp"

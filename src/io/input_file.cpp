@@ -10,7 +10,7 @@
 #include <cstring>
 #include <utility>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/io/utf8.hpp"
 #include "posix.hpp"
 

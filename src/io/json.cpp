@@ -8,7 +8,7 @@
 #include <numeric>
 #include <string>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "json_sax.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/io/input_file.hpp"

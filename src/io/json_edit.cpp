@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 
 namespace kvant::io {
 namespace {

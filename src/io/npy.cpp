@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "convert.hpp"
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/io/input_file.hpp"
 #include "kvant/io/safetensors.hpp"

@@ -2,15 +2,15 @@
 #include "kvant/io/packed_file.hpp"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <optional>
 #include <utility>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/checked.hpp"
+#include "kvant/core/contract.hpp"
+#include "kvant/core/first_failure.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/utf8.hpp"
 #define XXH_INLINE_ALL
@@ -21,14 +21,24 @@ namespace {
 
 constexpr std::string_view kFormat = "kvant-packed", kVersion = "1", kHashes = "kvant.xxh64";
 
-std::uint64_t hash_of(std::span<const unsigned char> bytes) noexcept { return XXH64(bytes.data(), bytes.size(), 0); }
+/// Of several pieces of bytes, as if they were one.
+class Hash {
+ public:
+  Hash() { XXH64_reset(&state_, 0); }
+  void add(std::span<const std::byte> bytes) noexcept { XXH64_update(&state_, bytes.data(), bytes.size()); }
+  [[nodiscard]] std::uint64_t value() const noexcept { return XXH64_digest(&state_); }
+
+ private:
+  XXH64_state_t state_;
+};
 
 /// What `checksum` in the metadata says of the text of `layers`.
 std::string checksum_of(std::string_view text) {
   constexpr std::string_view kDigits = "0123456789abcdef";
-  const std::uint64_t hash = XXH64(text.data(), text.size(), 0);
+  Hash hash;
+  hash.add(std::as_bytes(std::span(text)));
   std::string hex(16, '0');
-  for (std::size_t i = 0; i < hex.size(); ++i) hex[i] = kDigits[hash >> (60 - 4 * i) & 15];
+  for (std::size_t i = 0; i < hex.size(); ++i) hex[i] = kDigits[hash.value() >> (60 - 4 * i) & 15];
   return hex;
 }
 
@@ -41,30 +51,34 @@ std::string bias_of(std::string_view name) {
   return std::string(name) + ".bias";
 }
 
+/// Tensors that a layer has beside its panels, in the order in which they are hashed.
+std::vector<TensorSpec> companions_of(const PackedLayer& layer) {
+  std::vector<TensorSpec> specs;
+  if (layer.has_columns) specs.push_back({columns_of(layer.name), DType::u32, {layer.weight.shape.k}});
+  const std::vector<ScaleLevel>& levels = layer.weight.outer_scales;
+  for (std::size_t i = 0; i < levels.size(); ++i)
+    specs.push_back({scales_of(layer.name, i + 1), DType::f32, {levels[i].rows, levels[i].cols}});
+  return specs;
+}
+
 Json to_json(const PackedLayer& layer) {
-  Json levels = Json::array();
-  for (const ScaleLevel& level : layer.outer_levels) {
-    Json one = Json::array();
-    one.push_back(format_info(level.type).name).push_back(level.rows).push_back(level.cols);
-    levels.push_back(std::move(one));
-  }
+  const PackedShape& shape = layer.weight.shape;
   Json json = Json::object();
   json.set("name", layer.name)
-      .set("scheme", to_text(layer.scheme))
-      .set("layout", layout_info(layer.traits.layout).id)
-      .set("rows", layer.rows)
-      .set("inputs", layer.inputs)
-      .set("scales", layer.traits.scales_f32 ? "fp32" : "fp16")
-      .set("specials", layer.traits.has_specials)
+      .set("scheme", to_text(layer.weight.scheme))
+      .set("layout", layout_info(shape.layout).id)
+      .set("rows", shape.n)
+      .set("inputs", shape.inputs)
+      .set("scales", shape.scales_f32 ? "fp32" : "fp16")
+      .set("specials", layout_info(shape.layout).bits == 8 && shape.code_step == 0 && shape.mantissa_bits == 0)
       .set("columns", layer.has_columns)
-      .set("reciprocal", layer.reciprocal)
-      .set("levels", std::move(levels))
+      .set("reciprocal", layer.weight.reciprocal)
       .set("input_scale", static_cast<double>(layer.input.scale))
       .set("input_zero", layer.input.zero);
   return json;
 }
 
-/// The members of a layer's description; each getter remembers that one was missing or of another kind.
+/// The members of a layer's description; the first that is missing or of another kind is remembered.
 class Description {
  public:
   explicit Description(const Json& json) : json_(json) {}
@@ -75,25 +89,20 @@ class Description {
     return found != nullptr ? *found : (wrong(key), std::string());
   }
   std::size_t size(std::string_view key) {
-    const Json* value = json_.find(key);
-    const auto found = value != nullptr ? value->as_uint64() : std::nullopt;
-    return found ? static_cast<std::size_t>(*found) : (wrong(key), std::size_t{0});
+    const auto found = number_of(key, &Json::as_uint64);
+    if (found && *found <= kvant::detail::kMostFeatures) return static_cast<std::size_t>(*found);
+    return wrong(key), std::size_t{0};
   }
   bool flag(std::string_view key) {
-    const Json* value = json_.find(key);
-    const auto found = value != nullptr ? value->as_bool() : std::nullopt;
+    const auto found = number_of(key, &Json::as_bool);
     return found ? *found : (wrong(key), false);
   }
-  double number(std::string_view key) {
-    const Json* value = json_.find(key);
-    const auto found = value != nullptr ? value->as_double() : std::nullopt;
-    return found ? *found : (wrong(key), 0.0);
-  }
-  std::span<const Json> items(std::string_view key) {
-    const Json* value = json_.find(key);
-    if (value != nullptr && value->is_array()) return value->items();
-    wrong(key);
-    return {};
+  InputParameters input() {
+    const auto scale = number_of("input_scale", &Json::as_double);
+    const auto zero = number_of("input_zero", &Json::as_int64);
+    if (!scale || !(*scale > 0 && *scale <= 3e38)) return wrong("input_scale"), InputParameters{};
+    if (!zero || *zero < -256 || *zero > 256) return wrong("input_zero"), InputParameters{};
+    return {static_cast<float>(*scale), static_cast<std::int32_t>(*zero)};
   }
   void wrong(std::string_view key) {
     if (wrong_.empty()) wrong_ = key;
@@ -101,34 +110,15 @@ class Description {
   [[nodiscard]] const std::string& first_wrong() const noexcept { return wrong_; }
 
  private:
+  template <class T>
+  std::optional<T> number_of(std::string_view key, std::optional<T> (Json::*as)() const noexcept) const {
+    const Json* value = json_.find(key);
+    return value != nullptr ? (value->*as)() : std::nullopt;
+  }
+
   const Json& json_;
   std::string wrong_;
 };
-
-std::vector<ScaleLevel> read_levels(Description& d) {
-  std::vector<ScaleLevel> levels;
-  for (const Json& one : d.items("levels")) {
-    const std::span<const Json> parts = one.items();
-    const std::string* type = parts.size() == 3 ? parts[0].as_string() : nullptr;
-    const auto format = type != nullptr ? format_from_name(*type) : std::nullopt;
-    const auto rows = parts.size() == 3 ? parts[1].as_uint64() : std::nullopt;
-    const auto cols = parts.size() == 3 ? parts[2].as_uint64() : std::nullopt;
-    const auto count = rows && cols ? checked_mul(*rows, *cols) : std::nullopt;
-    if (!format || !count || levels.size() == 2) {
-      d.wrong("levels");
-      return {};
-    }
-    levels.push_back({*format, static_cast<std::size_t>(*rows), static_cast<std::size_t>(*cols), {}});
-  }
-  return levels;
-}
-
-/// Whether a layout holds what a scheme has: codes, or floats of that very type.
-bool holds(Layout layout, const Scheme& scheme) noexcept {
-  if (layout == Layout::f32_p32) return scheme.format == format_id<fp32>;
-  if (layout == Layout::bf16_p32) return scheme.format == format_id<bf16>;
-  return !scheme.is_cast() && scheme.info().bits <= layout_info(layout).bits;
-}
 
 Result<PackedLayer> read_layer(const Json& json) {
   Description d(json);
@@ -136,36 +126,28 @@ Result<PackedLayer> read_layer(const Json& json) {
   layer.name = d.text("name");
   const std::string scheme = d.text("scheme");
   const std::string layout = d.text("layout");
-  layer.rows = d.size("rows");
-  layer.inputs = d.size("inputs");
   const std::string scales = d.text("scales");
-  layer.traits.scales_f32 = scales == "fp32";
-  layer.traits.has_specials = d.flag("specials");
+  const std::size_t rows = d.size("rows");
+  const std::size_t inputs = d.size("inputs");
+  const bool specials = d.flag("specials");
   layer.has_columns = d.flag("columns");
-  layer.reciprocal = d.flag("reciprocal");
-  layer.outer_levels = read_levels(d);
-  layer.input.scale = static_cast<float>(d.number("input_scale"));
-  const double zero = d.number("input_zero");
-  if (!(zero >= -256 && zero <= 256 && zero == std::floor(zero))) d.wrong("input_zero");
+  layer.weight.reciprocal = d.flag("reciprocal");
+  layer.input = d.input();
   if (scales != "fp32" && scales != "fp16") d.wrong("scales");
-  if (!(layer.input.scale > 0.0f) || !is_finite(layer.input.scale)) d.wrong("input_scale");
-  constexpr std::size_t kMost = std::size_t{1} << 40;
-  if (layer.rows > kMost || layer.inputs > kMost) d.wrong("rows");
+  const std::string name = "layer '" + printable(layer.name, 100) + "'";
   if (!d.first_wrong().empty())
-    return fail(ErrorCode::bad_metadata,
-                "a layer '" + printable(layer.name, 100) + "' without a valid '" + d.first_wrong() + "'");
-  layer.input.zero = static_cast<std::int32_t>(zero);
+    return fail(ErrorCode::bad_metadata, name + " is without a valid '" + d.first_wrong() + "'");
   const auto parsed = parse_scheme(scheme);
   if (!parsed) return propagate(parsed);
-  layer.scheme = *parsed;
   const LayoutInfo* row = kernels::layout_of(layout);
   if (row == nullptr)
-    return fail(ErrorCode::unsupported, "layer '" + printable(layer.name, 100) + "' has the layout '" +
-                                            printable(layout, 40) + "', which this build does not know; pack it anew");
-  layer.traits.layout = row->layout;
-  if (!holds(row->layout, layer.scheme))
-    return fail(ErrorCode::bad_metadata,
-                "layer '" + printable(layer.name, 100) + "' has the layout " + layout + ", which holds no " + scheme);
+    return fail(ErrorCode::unsupported, name + " has the layout '" + printable(layout, 40) +
+                                            "', which this build does not know; pack the model anew");
+  if (!kvant::detail::holds(row->layout, *parsed))
+    return fail(ErrorCode::bad_metadata, name + " has the layout " + layout + ", which holds no " + scheme);
+  layer.weight.scheme = *parsed;
+  layer.weight.shape = make_shape(*parsed, rows, inputs, {row->layout, scales == "fp32", specials});
+  layer.weight.outer_scales = outer_scale_levels(*parsed, rows, inputs);
   return layer;
 }
 
@@ -177,10 +159,33 @@ tl::unexpected<Error> located(const Error& error, const std::filesystem::path& p
 
 }  // namespace
 
+PackedLayer PackedLayer::of_floats(std::string name, FormatId format, std::size_t rows, std::size_t inputs) {
+  PackedLayer layer;
+  layer.name = std::move(name);
+  layer.weight.scheme.format = format;
+  const Layout layout = format == format_id<bf16> ? Layout::bf16_p32 : Layout::f32_p32;
+  layer.weight.shape = make_shape(layer.weight.scheme, rows, inputs, {.layout = layout});
+  return layer;
+}
+
+Result<PackedLayer> PackedLayer::of(std::string name, const QMatrix& q, const InputParameters& input,
+                                    const Context& context) {
+  const auto shape = plan_packing(q, context);
+  if (!shape) return propagate(shape);
+  PackedLayer layer;
+  layer.name = std::move(name);
+  layer.weight.shape = *shape;
+  layer.weight.scheme = q.scheme;
+  layer.weight.outer_scales = outer_scale_levels(q.scheme, q.rows, q.cols);
+  layer.weight.reciprocal = q.reciprocal;
+  layer.has_columns = shape->k != shape->inputs || !q.columns.empty();
+  layer.input = input;
+  return layer;
+}
+
 const TensorInfo* PackedFile::tensor(std::string_view name) const noexcept {
-  const auto found =
-      std::find_if(file_.tensors().begin(), file_.tensors().end(), [&](const TensorInfo& t) { return t.name == name; });
-  return found != file_.tensors().end() ? &*found : nullptr;
+  const auto found = places_.find(name);
+  return found != places_.end() ? &file_.tensors()[found->second] : nullptr;
 }
 
 std::span<const unsigned char> PackedFile::bytes(const TensorInfo& tensor) const noexcept {
@@ -189,41 +194,64 @@ std::span<const unsigned char> PackedFile::bytes(const TensorInfo& tensor) const
 }
 
 const PackedLayer* PackedFile::find(std::string_view name) const noexcept {
-  const auto found =
-      std::find_if(layers_.begin(), layers_.end(), [&](const PackedLayer& layer) { return layer.name == name; });
-  return found != layers_.end() ? &*found : nullptr;
+  const auto found = by_name_.find(name);
+  return found != by_name_.end() ? &layers_[found->second] : nullptr;
+}
+
+/// Panels and companions of the layer are there, in the sizes that follow from its shape.
+Status PackedFile::check_tensors(const PackedLayer& layer) const {
+  const std::string name = "layer '" + printable(layer.name, 100) + "'";
+  const PackedShape& shape = layer.weight.shape;
+  const TensorInfo* panels_found = tensor(layer.name);
+  if (panels_found == nullptr) return fail(ErrorCode::missing_tensor, "has no tensor for " + name);
+  const auto size = checked_mul(panels(shape), shape.panel_stride);
+  if (panels_found->dtype != DType::u8 || !size || panels_found->bytes != *size || panels_found->offset % 64 != 0)
+    return fail(ErrorCode::bad_shape, name + " has " + std::to_string(panels_found->bytes) + " bytes at " +
+                                          std::to_string(panels_found->offset) + ", expected " +
+                                          (size ? std::to_string(*size) : "more than there can be") +
+                                          " at a multiple of 64");
+  for (const TensorSpec& spec : companions_of(layer)) {
+    const TensorInfo* found = tensor(spec.name);
+    const auto expected = tensor_bytes(spec.dtype, spec.shape);
+    if (found == nullptr) return fail(ErrorCode::missing_tensor, name + " has no '" + printable(spec.name, 100) + "'");
+    if (found->dtype != spec.dtype || !expected || found->bytes != *expected)
+      return fail(ErrorCode::bad_shape, name + " has '" + printable(spec.name, 100) + "' in another size or type");
+  }
+  return {};
 }
 
 Status PackedFile::read_layers() {
-  const Metadata& metadata = file_.metadata();
   const auto text = [&](const char* key) {
-    const auto found = metadata.find(key);
-    return found != metadata.end() ? found->second : std::string();
+    const auto found = file_.metadata().find(key);
+    return found != file_.metadata().end() ? found->second : std::string();
   };
   if (text("format") != kFormat)
     return fail(ErrorCode::unsupported, "is no packed file of kvant; 'format' in its metadata is not kvant-packed");
   if (text("version") != kVersion)
     return fail(ErrorCode::unsupported, "is version '" + printable(text("version"), 20) +
                                             "' of kvant's packed files; this build reads version 1");
-  const auto json = parse_json(text("layers"), {.max_bytes = kSafetensorsMaxHeader});
+  const std::string described = text("layers");
+  const auto json = parse_json(described, {.max_bytes = kSafetensorsMaxHeader});
   if (!json) return propagate(json);
+  if (!json->is_array()) return fail(ErrorCode::bad_metadata, "has a list of layers that is none");
+  for (std::size_t i = 0; i < file_.tensors().size(); ++i) places_.emplace(file_.tensors()[i].name, i);
+  std::map<std::string_view, std::size_t> others = places_;
+  others.erase(kHashes);
   for (const Json& one : json->items()) {
     auto layer = read_layer(one);
     if (!layer) return propagate(layer);
-    const TensorInfo* found = tensor(layer->name);
-    if (found == nullptr)
-      return fail(ErrorCode::missing_tensor, "has no tensor for layer '" + printable(layer->name, 100) + "'");
-    if (found->dtype != DType::u8 || found->bytes != packed_bytes(layer->shape()) || found->offset % 64 != 0)
-      return fail(ErrorCode::bad_shape, "layer '" + printable(layer->name, 100) + "' has " +
-                                            std::to_string(found->bytes) + " bytes at " +
-                                            std::to_string(found->offset) + ", expected " +
-                                            std::to_string(packed_bytes(layer->shape())) + " at a multiple of 64");
+    if (const Status ok = check_tensors(*layer); !ok) return ok;
+    if (!by_name_.emplace(tensor(layer->name)->name, layers_.size()).second)
+      return fail(ErrorCode::duplicate_key, "has two layers '" + printable(layer->name, 100) + "'");
+    others.erase(layer->name);
+    for (const TensorSpec& spec : companions_of(*layer)) others.erase(spec.name);
     layers_.push_back(std::move(*layer));
   }
+  for (const auto& [name, place] : others) others_.push_back(place);
   const TensorInfo* hashes = tensor(kHashes);
-  if (hashes == nullptr || hashes->dtype != DType::u64 || hashes->bytes / 8 != layers_.size())
-    return fail(ErrorCode::missing_tensor, "has no list of checksums, one for each layer");
-  if (text("checksum") != checksum_of(text("layers")))
+  if (hashes == nullptr || hashes->dtype != DType::u64 || hashes->bytes / 8 != layers_.size() + others_.size())
+    return fail(ErrorCode::missing_tensor, "has no list of hashes, one for each layer and other tensor");
+  if (text("checksum") != checksum_of(described))
     return fail(ErrorCode::bad_checksum, "describes its layers otherwise than it was written; pack the model anew");
   return {};
 }
@@ -239,85 +267,81 @@ Result<PackedFile> PackedFile::open(const std::filesystem::path& path) {
 }
 
 template <class T>
-Result<std::vector<T>> PackedFile::numbers(const std::string& name, DType dtype, std::size_t count) const {
-  const TensorInfo* found = tensor(name);
-  if (found == nullptr || found->dtype != dtype || found->bytes / sizeof(T) != count)
-    return fail(ErrorCode::bad_metadata, "has no tensor '" + printable(name, 100) + "' of " + std::to_string(count) +
-                                             " " + std::string(dtype_info(dtype).name));
-  std::vector<T> out(count);
-  if (const Status ok = file_.read(*found, 0, std::as_writable_bytes(std::span(out))); !ok) return propagate(ok);
+std::vector<T> PackedFile::numbers(std::string_view name) const {
+  const auto data = bytes(*tensor(name));
+  std::vector<T> out(data.size() / sizeof(T));
+  if (!out.empty()) std::memcpy(out.data(), data.data(), out.size() * sizeof(T));
   return out;
 }
 
 Result<Linear> PackedFile::layer(const PackedLayer& layer, const Context& context) const {
   return guarded([&]() -> Result<Linear> {
-    const auto failed = [&](const Error& error) { return located(error, file_.file().path()); };
-    PackedWeight weight{layer.shape(), layer.scheme, layer.outer_levels, layer.reciprocal, {}, {}};
-    for (std::size_t i = 0; i < weight.outer_scales.size(); ++i) {
-      ScaleLevel& level = weight.outer_scales[i];
-      auto values = numbers<float>(scales_of(layer.name, i + 1), DType::f32, level.rows * level.cols);
-      if (!values) return failed(values.error());
-      level.values = std::move(*values);
-    }
-    if (layer.has_columns) {
-      auto columns = numbers<std::uint32_t>(columns_of(layer.name), DType::u32, weight.shape.k);
-      if (!columns) return failed(columns.error());
-      weight.columns = std::move(*columns);
-    }
+    if (const Status ok = check_tensors(layer); !ok) return located(ok.error(), file_.file().path());
+    PackedWeight weight = layer.weight;
+    for (std::size_t i = 0; i < weight.outer_scales.size(); ++i)
+      weight.outer_scales[i].values = numbers<float>(scales_of(layer.name, i + 1));
+    if (layer.has_columns) weight.columns = numbers<std::uint32_t>(columns_of(layer.name));
     std::vector<float> bias;
-    if (const TensorInfo* found = tensor(bias_of(layer.name)); found != nullptr && found->dtype == DType::f32) {
-      auto values = numbers<float>(found->name, DType::f32, layer.rows);
-      if (!values) return failed(values.error());
-      bias = std::move(*values);
+    if (const TensorInfo* found = tensor(bias_of(layer.name)); found != nullptr) {
+      if (found->dtype != DType::f32)
+        return located({ErrorCode::bad_metadata, "a bias that is no F32", {{}, printable(found->name), {}}},
+                       file_.file().path());
+      bias = numbers<float>(found->name);
     }
     const auto data = bytes(*tensor(layer.name));
-    const std::size_t group = weight.shape.group;
+    const PackedShape& shape = weight.shape;
     const bool preferred =
-        !layout_info(weight.shape.layout).has_groups() ||
-        context.kernels().prefers(weight.shape.layout, weight.scheme.info().bits,
-                                  layer.scheme.granularity.block_cols(layer.inputs) < layer.inputs ? group : 0);
-    auto linear = preferred ? Linear::over(std::move(weight), data, std::move(bias), layer.input)
-                            : Linear::from({unpack(weight, data), std::move(bias), layer.input}, context);
-    if (!linear) return failed(linear.error());
+        !layout_info(shape.layout).has_groups() || layout_for(weight.scheme, shape.inputs, context) == shape.layout;
+    const Status fits = check(weight, data);
+    auto linear = !fits       ? Result<Linear>(propagate(fits))
+                  : preferred ? Linear::over(std::move(weight), data, std::move(bias), layer.input)
+                              : Linear::from({unpack(weight, data), std::move(bias), layer.input}, context);
+    if (!linear) return located(linear.error(), file_.file().path());
     return linear;
   });
 }
 
 Status PackedFile::verify(const Context& context) const {
   return guarded([&]() -> Status {
-    const auto expected = numbers<std::uint64_t>(std::string(kHashes), DType::u64, layers_.size());
-    if (!expected) return propagate(expected);
-    std::atomic<std::size_t> wrong{layers_.size()};
-    context.for_each(layers_.size(), [&](std::size_t i) {
-      if (hash_of(bytes(*tensor(layers_[i].name))) == (*expected)[i]) return;
-      std::size_t first = wrong.load();
-      while (i < first && !wrong.compare_exchange_weak(first, i)) {
+    const auto expected = numbers<std::uint64_t>(kHashes);
+    FirstFailure wrong;
+    context.for_each(expected.size(), [&](std::size_t i) {
+      Hash hash;
+      if (i < layers_.size()) {
+        hash.add(std::as_bytes(bytes(*tensor(layers_[i].name))));
+        for (const TensorSpec& spec : companions_of(layers_[i])) hash.add(std::as_bytes(bytes(*tensor(spec.name))));
+      } else {
+        hash.add(std::as_bytes(bytes(file_.tensors()[others_[i - layers_.size()]])));
       }
+      if (hash.value() != expected[i]) wrong.report(i);
     });
-    if (wrong == layers_.size()) return {};
+    if (!wrong.any()) return {};
+    const std::size_t i = wrong.task();
     Where where = where_of(file_.file().path());
-    where.tensor = printable(layers_[wrong].name);
+    where.tensor = printable(i < layers_.size() ? layers_[i].name : file_.tensors()[others_[i - layers_.size()]].name);
     return fail(ErrorCode::bad_checksum, "is not as it was written; pack the model anew", std::move(where));
   });
 }
 
-PackedWriter::PackedWriter(SafetensorsWriter writer, std::vector<PackedLayer> layers)
-    : writer_(std::move(writer)), layers_(std::move(layers)), hashes_(layers_.size()) {}
+PackedWriter::PackedWriter(SafetensorsWriter writer, std::vector<PackedLayer> layers, std::vector<std::string> others)
+    : writer_(std::move(writer)),
+      layers_(std::move(layers)),
+      others_(std::move(others)),
+      hashes_(layers_.size() + others_.size()) {}
 
 Result<PackedWriter> PackedWriter::create(const std::filesystem::path& path, std::vector<PackedLayer> layers,
                                           std::vector<TensorSpec> tensors, OutputMode mode) {
   return guarded([&]() -> Result<PackedWriter> {
+    std::vector<std::string> others;
+    for (const TensorSpec& spec : tensors) others.push_back(spec.name);
+    std::sort(others.begin(), others.end());
     Json described = Json::array();
     for (const PackedLayer& layer : layers) {
-      const PackedShape shape = layer.shape();
       described.push_back(to_json(layer));
-      tensors.push_back({layer.name, DType::u8, {packed_bytes(shape)}});
-      for (std::size_t i = 0; i < layer.outer_levels.size(); ++i)
-        tensors.push_back(
-            {scales_of(layer.name, i + 1), DType::f32, {layer.outer_levels[i].rows, layer.outer_levels[i].cols}});
-      if (layer.has_columns) tensors.push_back({columns_of(layer.name), DType::u32, {shape.k}});
+      tensors.push_back({layer.name, DType::u8, {packed_bytes(layer.weight.shape)}});
+      for (TensorSpec& spec : companions_of(layer)) tensors.push_back(std::move(spec));
     }
-    tensors.push_back({std::string(kHashes), DType::u64, {layers.size()}});
+    tensors.push_back({std::string(kHashes), DType::u64, {layers.size() + others.size()}});
     const std::string text = to_text(described);
     const Metadata metadata{{"format", std::string(kFormat)},
                             {"version", std::string(kVersion)},
@@ -326,27 +350,40 @@ Result<PackedWriter> PackedWriter::create(const std::filesystem::path& path, std
     auto writer =
         SafetensorsWriter::create(path, std::move(tensors), metadata, mode, SafetensorsWriter::Alignment::cache_lines);
     if (!writer) return propagate(writer);
-    return PackedWriter(std::move(*writer), std::move(layers));
+    return PackedWriter(std::move(*writer), std::move(layers), std::move(others));
   });
 }
 
 Status PackedWriter::write(std::size_t index, const PackedWeight& layer) {
   return guarded([&]() -> Status {
+    expects(index < layers_.size(), "a layer of the file");
     const PackedLayer& described = layers_[index];
-    const std::span<const unsigned char> data{layer.bytes.data(), layer.bytes.size()};
-    hashes_[index] = hash_of(data);
-    if (const Status ok = writer_.write(described.name, 0, std::as_bytes(data)); !ok) return ok;
+    Hash hash;
+    const auto put = [&](const std::string& name, std::span<const std::byte> data) {
+      hash.add(data);
+      return writer_.write(name, 0, data);
+    };
+    if (const Status ok = put(described.name, std::as_bytes(std::span(layer.bytes.data(), layer.bytes.size()))); !ok)
+      return ok;
+    if (described.has_columns)
+      if (const Status ok = put(columns_of(described.name), std::as_bytes(std::span(layer.columns))); !ok) return ok;
     for (std::size_t i = 0; i < layer.outer_scales.size(); ++i)
-      if (const Status ok = writer_.write(scales_of(described.name, i + 1), 0,
-                                          std::as_bytes(std::span(layer.outer_scales[i].values)));
+      if (const Status ok =
+              put(scales_of(described.name, i + 1), std::as_bytes(std::span(layer.outer_scales[i].values)));
           !ok)
         return ok;
-    if (!described.has_columns) return {};
-    return writer_.write(columns_of(described.name), 0, std::as_bytes(std::span(layer.columns)));
+    hashes_[index] = hash.value();
+    return {};
   });
 }
 
 Status PackedWriter::write(std::string_view tensor, std::span<const std::byte> data) {
+  const auto found = std::lower_bound(others_.begin(), others_.end(), tensor);
+  if (found == others_.end() || *found != tensor)
+    return fail(ErrorCode::usage, "this tensor was not announced to the writer", {{}, printable(tensor), {}});
+  Hash hash;
+  hash.add(data);
+  hashes_[layers_.size() + static_cast<std::size_t>(found - others_.begin())] = hash.value();
   return writer_.write(tensor, 0, data);
 }
 

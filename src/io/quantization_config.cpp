@@ -9,7 +9,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/io/utf8.hpp"
 #include "storage.hpp"
 

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/tensor/bits.hpp"
 #include "storage.hpp"

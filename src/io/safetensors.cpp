@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/utf8.hpp"

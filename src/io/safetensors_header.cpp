@@ -9,7 +9,7 @@
 #include <tuple>
 #include <vector>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "json_sax.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/core/rng.hpp"

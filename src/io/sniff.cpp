@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "safetensors_header.hpp"
 
 namespace kvant::io {

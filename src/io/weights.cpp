@@ -5,7 +5,7 @@
 #include <string_view>
 #include <unordered_set>
 
-#include "guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/quant/encode.hpp"
 

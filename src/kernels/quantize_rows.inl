@@ -40,7 +40,7 @@ inline void quantize_rows(const QuantizeRowsArgs& g) noexcept {
 }
 
 inline void sum_groups(const SumGroupsArgs& g) noexcept {
-  const std::size_t groups = g.k != 0 ? ceil_div(g.k, g.group) : 0;
+  const std::size_t groups = g.group != 0 ? ceil_div(g.k, g.group) : 0;
   for (std::size_t row = 0; row < g.rows; ++row) {
     const float* x = g.x + row * g.ldx;
     for (std::size_t index = 0; index < groups; ++index) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstddef>
 #include <memory>
 #include <new>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -63,8 +65,11 @@ Result<Runtime> Runtime::make(const RuntimeOptions& options) {
 const Context& runtime() {
   static const Context kGeneric;
   static const Result<Runtime> kShared = [] {
-    Result<Runtime> best = Runtime::make();
-    return best ? std::move(best) : Runtime::make({.threads = 0, .tier = "generic"});
+    Result<Runtime> chosen = Runtime::make();
+    const std::span<const kernels::Tier> tiers = kernels::tiers();
+    for (std::size_t i = tiers.size(); !chosen && i-- > 0;)  // what KVANT_TIER names can't run: as if it named nothing
+      if (tiers[i].runnable) chosen = Runtime::make({.threads = 0, .tier = tiers[i].name});
+    return chosen;
   }();
   return kShared ? kShared->context() : kGeneric;
 }

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "io/guard.hpp"
+#include "core/guard.hpp"
 
 namespace kvant::nn {
 namespace {
@@ -203,7 +203,7 @@ std::string joined_with(std::string_view tensor) {
 }
 
 Result<ModelConfig> read_model_config(const Json& config, const Where& where) {
-  return io::guarded([&] { return ConfigReader(config, where).read(); });
+  return guarded([&] { return ConfigReader(config, where).read(); });
 }
 
 }  // namespace kvant::nn

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/nn/architectures.hpp"
 
 namespace kvant::nn {
@@ -94,7 +94,7 @@ Result<std::optional<std::string>> find_head(const io::Weights& weights) {
 }  // namespace
 
 Result<std::optional<std::string>> find_tied_head(const io::Weights& weights) {
-  return io::guarded([&] { return find_head(weights); });
+  return guarded([&] { return find_head(weights); });
 }
 
 }  // namespace kvant::nn

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "io/guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
 
@@ -23,7 +23,7 @@ Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity) {
   const auto elements = width ? checked_mul(*width, padded(capacity)) : std::nullopt;
   if (!elements || padded(capacity) < capacity)
     return fail(ErrorCode::out_of_memory, "a cache for " + std::to_string(capacity) + " tokens exceeds any memory");
-  return io::guarded([&]() -> Result<KvCache> {
+  return guarded([&]() -> Result<KvCache> {
     KvCache cache;
     cache.layers_ = config.layers;
     cache.kv_heads_ = config.kv_heads;

@@ -7,7 +7,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "io/guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/nn/heads.hpp"
 
@@ -45,8 +45,6 @@ tl::unexpected<Error> bad_shape(const char* name, MatrixView<const float> found,
 FormatId float_format(DType dtype) noexcept {
   return dtype == DType::bf16 ? format_id<bf16> : dtype == DType::f16 ? format_id<fp16> : format_id<fp32>;
 }
-
-bool is_quantized(const io::WeightInfo& weight) noexcept { return weight.scheme && !weight.scheme->is_cast(); }
 
 }  // namespace
 
@@ -141,7 +139,7 @@ class ModelLoader {
       return fail(ErrorCode::bad_config, "is stored, but config.json says that there is no such bias",
                   where(bias_name));
     }
-    const Scheme stored = is_quantized(**weight) ? *(*weight)->scheme : Scheme{float_format((*weight)->dtype)};
+    const Scheme stored = (*weight)->is_quantized() ? *(*weight)->scheme : Scheme{float_format((*weight)->dtype)};
     model_.layers_.push_back({name, stored, rows, cols});
     slots_.push_back(slot);
     return {};
@@ -172,7 +170,7 @@ class ModelLoader {
   }
 
   static std::uint64_t stored_bits_of(const io::WeightInfo& weight) {
-    if (is_quantized(weight)) return kvant::stored_bits(*weight.scheme, weight.rows(), weight.cols());
+    if (weight.is_quantized()) return kvant::stored_bits(*weight.scheme, weight.rows(), weight.cols());
     return std::uint64_t{weight.rows()} * weight.cols() * dtype_info(weight.dtype).bits;
   }
 
@@ -191,20 +189,21 @@ class ModelLoader {
   Status read(const Context& context) {
     std::vector<Status> done(slots_.size());
     context.for_each(slots_.size(),
-                     [&](std::size_t i) { done[i] = io::guarded([&] { return read_slot(slots_[i]); }); });
+                     [&](std::size_t i) { done[i] = guarded([&] { return read_slot(slots_[i], context); }); });
     const auto failed = std::find_if(done.begin(), done.end(), [](const Status& s) { return !s; });
     return failed == done.end() ? Status{} : *failed;
   }
 
-  Status read_slot(const Slot& slot) const {
+  Status read_slot(const Slot& slot, const Context& context) const {
     if (slot.vector != nullptr) return read_vector(*slot.weight, *slot.vector);
     std::vector<float> bias;
     if (slot.bias != nullptr)
       if (Status s = read_vector(*slot.bias, bias); !s) return s;
-    if (is_quantized(*slot.weight)) {
+    if (slot.weight->is_quantized()) {
       auto codes = weights_.read_quantized(*slot.weight);
       if (!codes) return propagate(codes);
-      auto linear = Linear::from({std::move(*codes), std::move(bias), weights_.input_parameters(*slot.weight)});
+      auto linear =
+          Linear::from({std::move(*codes), std::move(bias), weights_.input_parameters(*slot.weight)}, context);
       if (!linear) return propagate(linear);
       *slot.linear = std::move(*linear);
       return {};
@@ -212,7 +211,7 @@ class ModelLoader {
     const auto values = weights_.read_float(*slot.weight);
     if (!values) return propagate(values);
     const FormatId kept = slot.weight->dtype == DType::bf16 ? format_id<bf16> : format_id<fp32>;
-    *slot.linear = Linear::from_float(values->view(), kept, std::move(bias));
+    *slot.linear = Linear::from_float(values->view(), kept, std::move(bias), context);
     return {};
   }
 
@@ -231,7 +230,7 @@ class ModelLoader {
 };
 
 Result<Model> Model::load(const io::Weights& weights, const Context& context) {
-  return io::guarded([&] { return ModelLoader(weights).load(context); });
+  return guarded([&] { return ModelLoader(weights).load(context); });
 }
 
 /// Intermediate results of up to kChunk tokens. Views of the first `rows` rows are what a chunk works on.
@@ -298,7 +297,7 @@ Status Model::run_chunks(std::span<const std::int32_t> ids, KvCache& cache, cons
 
 Status Model::forward(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> logits,
                       const Context& context) const {
-  return io::guarded([&]() -> Status {
+  return guarded([&]() -> Status {
     if (Status s = check_call(ids, cache); !s) return s;
     if (logits.cols() != config_.vocabulary || (logits.rows() != 1 && logits.rows() != ids.size()))
       return bad_shape("logits", logits, "1 or " + std::to_string(ids.size()), config_.vocabulary);
@@ -315,7 +314,7 @@ Status Model::forward(std::span<const std::int32_t> ids, KvCache& cache, MatrixV
 
 Status Model::hidden_states(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> states,
                             const Context& context) const {
-  return io::guarded([&]() -> Status {
+  return guarded([&]() -> Status {
     if (Status s = check_call(ids, cache); !s) return s;
     if (states.rows() != ids.size() || states.cols() != config_.hidden)
       return bad_shape("states", states, std::to_string(ids.size()), config_.hidden);
@@ -327,7 +326,7 @@ Status Model::hidden_states(std::span<const std::int32_t> ids, KvCache& cache, M
 }
 
 Status Model::logits_of(MatrixView<const float> states, MatrixView<float> logits, const Context& context) const {
-  return io::guarded([&]() -> Status {
+  return guarded([&]() -> Status {
     if (states.cols() != config_.hidden)
       return bad_shape("states", states, std::to_string(states.rows()), config_.hidden);
     if (logits.rows() != states.rows() || logits.cols() != config_.vocabulary)
@@ -340,7 +339,7 @@ Status Model::run_blocks(std::span<const std::int32_t> ids, std::size_t position
                          const Context& context) const {
   for_rows(work.rows, context,
            [&](std::size_t r) { rope_angles(position + r, frequencies_, work.cosines.row(r), work.sines.row(r)); });
-  if (Status s = embedding_.rows(ids, work.use(work.x), context); !s) return s;
+  if (Status s = embedding_.gather(ids, work.use(work.x), context); !s) return s;
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     if (Status s = run_attention(layer, position, cache, work, context); !s) return s;
     if (Status s = run_ffn(blocks_[layer], work, context); !s) return s;

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <string>
 
-#include "io/guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/core/number_text.hpp"
 
@@ -33,7 +33,7 @@ Result<std::int32_t> Sampler::next(std::span<const float> logits) {
   const std::int32_t best = greedy(logits);
   const float max = logits[static_cast<std::size_t>(best)];
   if (config_.temperature == 0 || !std::isfinite(max)) return best;
-  return io::guarded([&]() -> Result<std::int32_t> {
+  return guarded([&]() -> Result<std::int32_t> {
     weights_.resize(logits.size());
     for (std::size_t i = 0; i < logits.size(); ++i) {
       const double distance = static_cast<double>(logits[i]) - static_cast<double>(max);

@@ -6,8 +6,8 @@
 #include <span>
 #include <utility>
 
+#include "core/guard.hpp"
 #include "io/convert.hpp"
-#include "io/guard.hpp"
 #include "kvant/nn/kv_cache.hpp"
 #include "kvant/quant/encode.hpp"
 #include "measure.hpp"
@@ -20,8 +20,7 @@ tl::unexpected<Error> interrupted() { return fail(ErrorCode::interrupted, "inter
 
 // ---- weights -------------------------------------------------------------------------------------------------------
 
-bool is_quantized(const io::WeightInfo& w) { return w.scheme && !w.scheme->is_cast(); }
-bool has_numbers(const io::WeightInfo& w) { return is_quantized(w) || io::converts_to_float(w.dtype); }
+bool has_numbers(const io::WeightInfo& w) { return w.is_quantized() || io::converts_to_float(w.dtype); }
 
 /// One weight of one checkpoint, as floats, in bands of rows.
 class Rows {
@@ -29,7 +28,7 @@ class Rows {
   static Result<Rows> open(const io::Weights& weights, const io::WeightInfo& info) {
     Rows rows(weights.checkpoint());
     rows.tensor_ = weights.checkpoint().find(info.name);
-    if (!is_quantized(info)) return rows;
+    if (!info.is_quantized()) return rows;
     if (info.transposed) {
       auto values = weights.read_float(info);
       if (!values) return propagate(values);
@@ -299,12 +298,12 @@ Result<PredictionComparison> compare_windows(const nn::Model& a, const nn::Model
 
 Result<WeightComparison> compare_weights(const io::Weights& a, const io::Weights& b, const Context& context,
                                          Progress& progress) {
-  return io::guarded([&] { return compare_all(a, b, context, progress); });
+  return guarded([&] { return compare_all(a, b, context, progress); });
 }
 
 Result<PredictionComparison> compare_predictions(const nn::Model& a, const nn::Model& b, const Dataset& data,
                                                  std::size_t window, const Context& context, Progress& progress) {
-  return io::guarded([&] { return compare_windows(a, b, data, window, context, progress); });
+  return guarded([&] { return compare_windows(a, b, data, window, context, progress); });
 }
 
 }  // namespace kvant::pipeline

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/pipeline/dataset.hpp"
+#include "core/guard.hpp"
 
 #include <algorithm>
 #include <limits>
-#include <new>
 #include <string>
 
 #include "kvant/io/input_file.hpp"
@@ -77,14 +77,12 @@ Result<Dataset> load_text(const io::InputFile& file, const std::filesystem::path
 }  // namespace
 
 Result<Dataset> load_dataset(const std::filesystem::path& path, const std::filesystem::path& model,
-                             std::size_t max_tokens) try {
-  auto file = io::InputFile::open(path);
-  if (!file) return propagate(file);
-  return is_npy(*file) ? load_ids(path, max_tokens) : load_text(*file, model, max_tokens);
-} catch (const std::bad_alloc&) {
-  return fail(ErrorCode::out_of_memory, "memory ran out");
-} catch (const std::filesystem::filesystem_error& e) {
-  return fail(ErrorCode::io, e.what());
+                             std::size_t max_tokens) {
+  return guarded([&]() -> Result<Dataset> {
+    auto file = io::InputFile::open(path);
+    if (!file) return propagate(file);
+    return is_npy(*file) ? load_ids(path, max_tokens) : load_text(*file, model, max_tokens);
+  });
 }
 
 }  // namespace kvant::pipeline

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/pipeline/evaluate.hpp"
+#include "core/guard.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <new>
 #include <numbers>
 #include <span>
 #include <utility>
@@ -133,10 +133,8 @@ Result<Evaluation> evaluate_windows(const nn::Model& model, const Dataset& data,
 }  // namespace
 
 Result<Evaluation> evaluate(const nn::Model& model, const Dataset& data, const EvaluateOptions& options,
-                            const Context& context, Progress& progress) try {
-  return evaluate_windows(model, data, options, context, progress);
-} catch (const std::bad_alloc&) {
-  return fail(ErrorCode::out_of_memory, "memory ran out");
+                            const Context& context, Progress& progress) {
+  return guarded([&] { return evaluate_windows(model, data, options, context, progress); });
 }
 
 }  // namespace kvant::pipeline

@@ -8,28 +8,28 @@
 #include <utility>
 #include <vector>
 
-#include "io/guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/io/packed_file.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/linear/pack.hpp"
+#include "kvant/tensor/matrix.hpp"
+#include "orientation.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
-bool is_quantized(const io::WeightInfo& weight) noexcept { return weight.scheme && !weight.scheme->is_cast(); }
-
 bool is_layer(const io::WeightInfo& weight) noexcept {
-  return is_quantized(weight) || (weight.shape.size() == 2 && dtype_info(weight.dtype).is_float);
+  return weight.is_quantized() || (weight.shape.size() == 2 && dtype_info(weight.dtype).is_float);
 }
 
 /// Layers and other tensors of a checkpoint; weights are read twice, first for what decides the sizes of the file.
 class Packer {
  public:
   Packer(const io::Weights& weights, const Context& context, Progress& progress)
-      : weights_(weights), context_(context), progress_(progress) {
+      : weights_(weights), context_(context), progress_(progress), orientations_(weights) {
     for (const io::WeightInfo& weight : weights.list()) {
       (is_layer(weight) ? layers_ : others_).push_back(&weight);
-      total_ += weight.stored_bytes * (is_quantized(weight) ? 2 : 1);
+      total_ += weight.stored_bytes * (weight.is_quantized() ? 2 : 1);
     }
   }
 
@@ -46,7 +46,7 @@ class Packer {
     auto writer = io::PackedWriter::create(job.output, described, std::move(tensors), job.mode);
     if (!writer) return propagate(writer);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const auto packed = pack_layer(*layers_[i], described[i]);
+      const auto packed = pack_layer(*layers_[i], described[i].weight.shape);
       if (!packed) return propagate(packed);
       if (const Status ok = writer->write(i, *packed); !ok) return propagate(ok);
       if (const Status go = advance(*layers_[i]); !go) return propagate(go);
@@ -66,43 +66,36 @@ class Packer {
     return {};
   }
 
+  /// Float weights that are stored [in, out] are packed as [out, in], as quantized ones are.
+  [[nodiscard]] bool is_turned(const io::WeightInfo& weight) const {
+    return orientations_.of(weight) == Orientation::in_out;
+  }
+
   Result<io::PackedLayer> describe(const io::WeightInfo& weight) {
-    io::PackedLayer layer;
-    layer.name = weight.name;
-    if (!is_quantized(weight)) {
-      const bool is_bf16 = weight.dtype == DType::bf16;
-      layer.scheme.format = is_bf16 ? format_id<bf16> : format_id<fp32>;
-      layer.rows = weight.rows();
-      layer.inputs = weight.cols();
-      layer.traits.layout = is_bf16 ? Layout::bf16_p32 : Layout::f32_p32;
-      return layer;
+    if (!weight.is_quantized()) {
+      const FormatId format = weight.dtype == DType::bf16 ? format_id<bf16> : format_id<fp32>;
+      const bool turned = is_turned(weight);
+      return io::PackedLayer::of_floats(weight.name, format, turned ? weight.cols() : weight.rows(),
+                                        turned ? weight.rows() : weight.cols());
     }
     const auto q = weights_.read_quantized(weight);
     if (!q) return propagate(q);
-    const auto traits = packing_traits(*q, context_);
-    if (!traits) return propagate(traits);
-    layer.scheme = q->scheme;
-    layer.rows = q->rows;
-    layer.inputs = q->cols;
-    layer.traits = *traits;
-    layer.reciprocal = q->reciprocal;
-    layer.has_columns = !stored_columns(*q, layer.shape()).empty();
-    for (std::size_t i = 1; i < q->scales.size(); ++i)
-      layer.outer_levels.push_back({q->scales[i].type, q->scales[i].rows, q->scales[i].cols, {}});
-    layer.input = weights_.input_parameters(weight);
+    auto layer = io::PackedLayer::of(weight.name, *q, weights_.input_parameters(weight), context_);
+    if (!layer) return layer;
     if (const Status go = advance(weight); !go) return propagate(go);
     return layer;
   }
 
-  Result<PackedWeight> pack_layer(const io::WeightInfo& weight, const io::PackedLayer& layer) const {
-    if (is_quantized(weight)) {
+  Result<PackedWeight> pack_layer(const io::WeightInfo& weight, const PackedShape& shape) const {
+    if (weight.is_quantized()) {
       const auto q = weights_.read_quantized(weight);
       if (!q) return propagate(q);
-      return pack_as(*q, layer.traits, context_);
+      return pack_as(*q, shape, context_);
     }
-    const auto w = weights_.read_float(weight);
+    auto w = weights_.read_float(weight);
     if (!w) return propagate(w);
-    return layer.traits.layout == Layout::bf16_p32 ? pack_bf16(w->view(), context_) : pack_f32(w->view(), context_);
+    if (is_turned(weight)) *w = transpose(w->view());
+    return shape.layout == Layout::bf16_p32 ? pack_bf16(w->view(), context_) : pack_f32(w->view(), context_);
   }
 
   Status copy(const io::WeightInfo& weight, io::PackedWriter& writer) {
@@ -123,6 +116,7 @@ class Packer {
   const io::Weights& weights_;
   const Context& context_;
   Progress& progress_;
+  Orientations orientations_;
   std::vector<const io::WeightInfo*> layers_, others_;
   std::uint64_t done_ = 0, total_ = 0;
 };
@@ -130,7 +124,7 @@ class Packer {
 }  // namespace
 
 Result<PackReport> pack_checkpoint(const PackJob& job, const Context& context, Progress& progress) {
-  return io::guarded([&]() -> Result<PackReport> {
+  return guarded([&]() -> Result<PackReport> {
     const std::array inputs{job.input};
     if (const Status ok = io::check_output(inputs, job.output, io::OutputKind::file, job.mode); !ok)
       return propagate(ok);

@@ -13,6 +13,7 @@
 #include "kvant/io/utf8.hpp"
 #include "kvant/nn/architectures.hpp"
 #include "kvant/nn/heads.hpp"
+#include "orientation.hpp"
 
 namespace kvant::pipeline {
 namespace {
@@ -81,17 +82,6 @@ bool is_plain_float(DType dtype) noexcept {
 bool applies(const io::WeightInfo& weight, const Scheme& scheme) noexcept {
   return is_plain_float(weight.dtype) &&
          (scheme.is_cast() || (weight.shape.size() == 2 && weight.shape[0] != 0 && weight.shape[1] != 0));
-}
-
-/// `transformer.h.0` of `transformer.h.0.attn.c_proj.weight`; empty outside layers, whose names have no number.
-std::string_view layer_of(std::string_view name) {
-  std::size_t last = 0;
-  for (std::size_t at = 0; at < name.size();) {
-    const std::size_t end = std::min(name.find('.', at), name.size());
-    if (end != at && name.substr(at, end - at).find_first_not_of("0123456789") == std::string_view::npos) last = end;
-    at = end + 1;
-  }
-  return name.substr(0, last);
 }
 
 const KeptFloat* find_kept(const std::string& name) {
@@ -181,38 +171,6 @@ Status check_storable(const PlanOptions& options) {
 }
 
 // ---- weights that are stored [in, out] ----------------------------------------------------------------------------
-
-enum class Orientation : std::uint8_t { unknown, out_in, in_out };
-
-/// What the length of a weight's bias tells; nothing of a square.
-Orientation by_bias(const io::Weights& weights, const io::WeightInfo& weight) {
-  if (weight.shape.size() != 2 || !weight.name.ends_with(kWeight)) return Orientation::unknown;
-  const std::string stem = weight.name.substr(0, weight.name.size() - kWeight.size());
-  const io::WeightInfo* bias = weights.find(stem + ".bias");
-  if (bias == nullptr || bias->shape.size() != 1 || weight.shape[0] == weight.shape[1]) return Orientation::unknown;
-  if (bias->shape[0] == weight.shape[0]) return Orientation::out_in;
-  return bias->shape[0] == weight.shape[1] ? Orientation::in_out : Orientation::unknown;
-}
-
-/// GPT-2's layers multiply x * W + b, so their weights are stored [in, out]. Squares lie as the
-/// other weights of their layer.
-class Orientations {
- public:
-  explicit Orientations(const io::Weights& weights) : weights_(weights) {
-    for (const io::WeightInfo& w : weights.list())
-      if (by_bias(weights, w) == Orientation::in_out) layers_.emplace(layer_of(w.name));
-  }
-
-  [[nodiscard]] Orientation of(const io::WeightInfo& weight) const {
-    const Orientation told = by_bias(weights_, weight);
-    if (told != Orientation::unknown || weight.shape.size() != 2 || weight.shape[0] != weight.shape[1]) return told;
-    return layers_.contains(layer_of(weight.name)) ? Orientation::in_out : Orientation::unknown;
-  }
-
- private:
-  const io::Weights& weights_;
-  std::set<std::string, std::less<>> layers_;
-};
 
 Result<std::vector<io::NamePattern>> compile_all(const std::vector<std::string>& patterns) {
   std::vector<io::NamePattern> compiled;

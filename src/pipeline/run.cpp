@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/pipeline/run.hpp"
+#include "core/guard.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <map>
-#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -517,12 +517,12 @@ Result<DequantizeReport> dequantize_opened(const DequantizeJob& job, const io::W
 
 /// Runs `body` on the opened weights; lack of memory anywhere below becomes a Result.
 template <class Report, class Body>
-Result<Report> with_weights(const std::filesystem::path& input, Body&& body) try {
-  const auto weights = io::Weights::open(input);
-  if (!weights) return propagate(weights);
-  return body(*weights);
-} catch (const std::bad_alloc&) {
-  return fail(ErrorCode::out_of_memory, "memory ran out");
+Result<Report> with_weights(const std::filesystem::path& input, Body&& body) {
+  return guarded([&]() -> Result<Report> {
+    const auto weights = io::Weights::open(input);
+    if (!weights) return propagate(weights);
+    return body(*weights);
+  });
 }
 
 }  // namespace

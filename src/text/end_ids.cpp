@@ -5,7 +5,7 @@
 #include <limits>
 #include <string>
 
-#include "io/guard.hpp"
+#include "core/guard.hpp"
 #include "kvant/io/input_file.hpp"
 #include "side_file.hpp"
 
@@ -38,7 +38,7 @@ Status add_ids(const io::Json& config, const Where& where, std::vector<std::int3
 }  // namespace
 
 Result<std::vector<std::int32_t>> end_ids(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
-  return io::guarded([&]() -> Result<std::vector<std::int32_t>> {
+  return guarded([&]() -> Result<std::vector<std::int32_t>> {
     std::vector<std::int32_t> ids;
     for (const char* name : {"generation_config.json", "config.json"}) {
       const auto config = read_side_file(folder / name, kConfigLimits);

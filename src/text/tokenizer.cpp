@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/text/tokenizer.hpp"
+#include "core/guard.hpp"
 
 #include <algorithm>
-#include <new>
-#include <stdexcept>
 #include <utility>
 
 #include "added_tokens.hpp"
@@ -26,18 +25,6 @@ namespace {
 /// Room for the largest vocabularies in use (262144 tokens, 600000 merges as pairs).
 constexpr io::JsonLimits kTokenizerLimits{std::size_t{128} << 20, std::size_t{1} << 22, 16};
 constexpr io::JsonLimits kConfigLimits{std::size_t{4} << 20, std::size_t{1} << 16, 16};
-
-/// Runs `body` for a caller who is promised a Result. The error itself allocates nothing: its text is short.
-template <class Body>
-auto guarded(Body body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::out_of_memory, "memory ran out");
-  } catch (const std::length_error&) {
-    return fail(ErrorCode::out_of_memory, "memory ran out");
-  }
-}
 
 }  // namespace
 

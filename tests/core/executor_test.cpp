@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../reference/executors.hpp"
+#include "kvant/core/first_failure.hpp"
 
 namespace {
 
@@ -83,6 +84,17 @@ TEST(ParallelFor, ThrowsWhatABodyThrewOnceNoTaskRuns) {
     EXPECT_THROW(kvant::parallel_for(*executor, 100, body), std::bad_alloc);
     EXPECT_EQ(running, 0);
   }
+}
+
+TEST(FirstFailure, IsTheLeastTaskInWhateverOrder) {
+  reference::ThreadedExecutor threaded(4);
+  kvant::FirstFailure none, some;
+  kvant::parallel_for(threaded, 1000, [&](std::size_t i) {
+    if (i >= 300 && i % 7 == 5) some.report(i);
+  });
+  EXPECT_FALSE(none.any());
+  ASSERT_TRUE(some.any());
+  EXPECT_EQ(some.task(), 306u);
 }
 
 // What a host implements has no exceptions in it.

@@ -116,6 +116,37 @@ TEST(Activations, ServeLayersOfAllSchemesInAnyOrder) {
   }
 }
 
+// Layers that round the same rows otherwise, by parameters alone: no sum of the one is left for the other.
+TEST(Activations, ServeLayersWithOtherStaticParameters) {
+  const QMatrix q = *quantize(random_matrix(33, 64, 1).view(), *parse_scheme("int4-g32-asym/int8-tensor-static"));
+  const Linear fine = *Linear::from({q, {}, {.scale = 0.02f}}), coarse = *Linear::from({q, {}, {.scale = 0.5f}});
+  const Matrix<float> x = random_matrix(2, 64, 2);
+  Activations shared;
+  ASSERT_TRUE(fine.reserve(shared, 2));
+  shared.assign(x.view());
+  for (const Linear* layer : {&fine, &coarse, &fine}) {
+    Matrix<float> alone(2, 33), among(2, 33);
+    ASSERT_TRUE(layer->multiply(x.view(), alone.view()));
+    ASSERT_TRUE(layer->multiply(shared, among.view()));
+    EXPECT_TRUE(same_bits(alone, among));
+  }
+}
+
+TEST(Activations, HaveNoRoomOnceMovedFrom) {
+  const Linear layer = layer_of("int4-g32-asym/int8-token", 5, 40, 1);
+  const Matrix<float> x = random_matrix(1, 40, 2);
+  Matrix<float> y(1, 5);
+  Activations a;
+  ASSERT_TRUE(layer.reserve(a, 1));
+  Activations b = std::move(a);
+  a.assign(x.view());  // NOLINT(bugprone-use-after-move)
+  EXPECT_EQ(layer.multiply(a, y.view()).error().code, ErrorCode::usage);
+  ASSERT_TRUE(layer.reserve(a, 1));
+  EXPECT_TRUE(layer.multiply(a, y.view()));
+  b.assign(x.view());
+  EXPECT_TRUE(layer.multiply(b, y.view()));
+}
+
 TEST(Activations, RefuseRowsThatNobodyMadeRoomFor) {
   for (const char* text : kSchemes) {
     const Linear layer = layer_of(text, 5, 40, 1);
@@ -151,6 +182,22 @@ TEST(Activations, TakeSixteenBitInputs) {
       ASSERT_TRUE(layer.multiply(InputRows(half.view(), format), y.view()));
       EXPECT_TRUE(same_bits(y, expected)) << text;
     }
+}
+
+TEST(Linear, TakesSixteenBitWeightsAsTheyAre) {
+  for (const FormatId format : {format_id<bf16>, format_id<fp16>}) {
+    Matrix<std::uint16_t> half(33, 40);
+    Matrix<float> wide = random_matrix(33, 40, 2);
+    for (std::size_t i = 0; i < wide.size(); ++i) {
+      half.data()[i] = static_cast<std::uint16_t>(format_info(format).encode(wide.data()[i]));
+      wide.data()[i] = format_info(format).decode(half.data()[i]);
+    }
+    const Linear layer = Linear::from_float(half.view(), format);
+    EXPECT_EQ(layer.scheme().format, format == format_id<bf16> ? format_id<bf16> : format_id<fp32>);
+    const Linear expected = Linear::from_float(wide.view(), layer.scheme().format);
+    ASSERT_EQ(layer.bytes().size(), expected.bytes().size());
+    EXPECT_EQ(std::memcmp(layer.bytes().data(), expected.bytes().data(), layer.bytes().size()), 0);
+  }
 }
 
 TEST(Linear, ScalesAddsAndRoundsOutputs) {

@@ -132,7 +132,7 @@ TEST(Linear, LooksUpRowsAsTheyDequantize) {
     const auto layer = Linear::from(QLinear{std::move(*q), {}});
     const std::vector<std::int32_t> ids{69, 0, 33, 0};
     Matrix<float> rows(4, 40);
-    ASSERT_TRUE(layer->rows(ids, rows.view()));
+    ASSERT_TRUE(layer->gather(ids, rows.view()));
     for (std::size_t i = 0; i < ids.size(); ++i)
       for (std::size_t c = 0; c < 40; ++c) EXPECT_EQ(rows(i, c), exact(static_cast<std::size_t>(ids[i]), c)) << text;
   }
@@ -187,7 +187,7 @@ TEST(Linear, RefusesViewsThatDoNotFit) {
   EXPECT_EQ(layer.multiply(x12.view(), y3.view()).error().code, ErrorCode::bad_shape);
   const std::vector<std::int32_t> ids{5};
   Matrix<float> out(1, 12);
-  EXPECT_EQ(layer.rows(ids, out.view()).error().code, ErrorCode::usage);
+  EXPECT_EQ(layer.gather(ids, out.view()).error().code, ErrorCode::usage);
   EXPECT_EQ(Linear::from(QLinear{*quantize(w.view(), *parse_scheme("int8-channel")), {1.0f}}).error().code,
             ErrorCode::bad_shape);
 }
@@ -202,7 +202,7 @@ TEST(Linear, IsDefinedForEmptyShapes) {
   for (std::size_t j = 0; j < 3; ++j) EXPECT_EQ(y3(0, j), 0.0f);
   Matrix<float> no_rows(0, 8), no_out(0, 0);
   EXPECT_TRUE(none.multiply(no_rows.view(), no_out.view()));
-  EXPECT_TRUE(Linear().rows({}, Matrix<float>().view()));
+  EXPECT_TRUE(Linear().gather({}, Matrix<float>().view()));
 }
 
 /// Runs tasks backwards on two threads: another order must not change a bit.

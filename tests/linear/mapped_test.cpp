@@ -65,10 +65,20 @@ TEST_F(Borrowed, ShapesAreCheckedBeforeAnythingIsRead) {
       [](PackedWeight& w) { w.shape.panel_stride = 0; },
       [](PackedWeight& w) { w.shape.scales_f32 = !w.shape.scales_f32; },
       [](PackedWeight& w) { w.shape.has_zeros = !w.shape.has_zeros; },
-      [](PackedWeight& w) { w.shape.code_step = 3; },
-      [](PackedWeight& w) { w.shape.zero = 300; },
+      [](PackedWeight& w) { w.shape.code_step = 2; },
+      [](PackedWeight& w) { w.shape.zero = 7; },
+      [](PackedWeight& w) { w.shape.mantissa_bits = 3; },
+      [](PackedWeight& w) { w.shape.level_unit = 2; },
+      [](PackedWeight& w) { w.shape.levels[255] += 1; },
       [](PackedWeight& w) { w.columns.assign(w.shape.k, 136); },
+      [](PackedWeight& w) { w.columns.assign(w.shape.k, kNoColumn); },
       [](PackedWeight& w) { w.columns.assign(w.shape.k - 1, 0); },
+      [](PackedWeight& w) {
+        w.outer_scales.push_back({format_id<fp32>, 1, 1, {1}});
+      },
+      [](PackedWeight& w) { w.scheme = *parse_scheme("int4-g64"); },
+      [](PackedWeight& w) { w.scheme = *parse_scheme("nvfp4"); },
+      [](PackedWeight& w) { w.scheme = {}; },
   };
   pack_scheme("int4-g32");
   ASSERT_TRUE(Linear::over(lent_, bytes()));
@@ -82,6 +92,10 @@ TEST_F(Borrowed, ShapesAreCheckedBeforeAnythingIsRead) {
   EXPECT_EQ(Linear::over(lent_, bytes().first(bytes().size() - 1)).error().code, ErrorCode::bad_shape);
   EXPECT_EQ(Linear::over(lent_, {}).error().code, ErrorCode::bad_shape);
   EXPECT_EQ(Linear::over(lent_, bytes(), std::vector<float>(69)).error().code, ErrorCode::bad_shape);
+  EXPECT_EQ(Linear::over(lent_, bytes(), {}, {.scale = 0}).error().code, ErrorCode::usage);
+  PackedWeight floats = pack_f32(random_matrix(70, 136, 1).view());
+  floats.shape.has_zeros = true;
+  EXPECT_EQ(Linear::over(floats, {floats.bytes.data(), floats.bytes.size()}).error().code, ErrorCode::bad_shape);
   AlignedBytes wider(bytes_.size() + 64);
   EXPECT_EQ(Linear::over(lent_, {wider.data() + 8, bytes_.size()}).error().code, ErrorCode::usage);
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,21 +33,6 @@ class Quiet final : public Progress {
   void warn(std::string_view) override {}
 };
 
-io::PackedLayer described(const std::string& name, const QMatrix& q, const InputParameters& input) {
-  io::PackedLayer layer;
-  layer.name = name;
-  layer.scheme = q.scheme;
-  layer.rows = q.rows;
-  layer.inputs = q.cols;
-  layer.traits = *packing_traits(q);
-  layer.reciprocal = q.reciprocal;
-  layer.has_columns = !stored_columns(q, layer.shape()).empty();
-  for (std::size_t i = 1; i < q.scales.size(); ++i)
-    layer.outer_levels.push_back({q.scales[i].type, q.scales[i].rows, q.scales[i].cols, {}});
-  layer.input = input;
-  return layer;
-}
-
 /// One layer of each scheme in one file, with a bias for the first.
 class PackedFile : public ::testing::Test {
  protected:
@@ -55,7 +41,7 @@ class PackedFile : public ::testing::Test {
     std::vector<io::PackedLayer> layers;
     for (const char* text : kSchemes) {
       matrices_.push_back(*quantize(random_matrix(70, 136, matrices_.size()).view(), *parse_scheme(text)));
-      layers.push_back(described(std::string(text) + ".weight", matrices_.back(), {0.02f, 0}));
+      layers.push_back(*io::PackedLayer::of(std::string(text) + ".weight", matrices_.back(), {0.02f, 0}, {}));
     }
     bias_.assign(70, 0.25f);
     const std::string name = std::string(kSchemes[0]) + ".bias";
@@ -172,6 +158,26 @@ TEST_F(PackedFile, RefusesWhatItsDescriptionGetsWrong) {
   }
 }
 
+TEST_F(PackedFile, HashesWhatStandsBesideThePanelsToo) {
+  for (const char* name : {"int8-g12/int8-token.weight#columns", "nf4-g64-dq.weight#scales1", "int8-channel.bias"}) {
+    SetUp();
+    std::uint64_t offset = 0;
+    {
+      const auto file = io::PackedFile::open(path());
+      for (const io::TensorInfo& t : file->tensors().tensors())
+        if (t.name == name) offset = t.offset;
+    }
+    ASSERT_NE(offset, 0u) << name;
+    std::fstream raw(path(), std::ios::in | std::ios::out | std::ios::binary);
+    raw.seekp(static_cast<std::streamoff>(offset));
+    raw.put('\x07');
+    raw.close();
+    const auto file = io::PackedFile::open(path());
+    ASSERT_TRUE(file) << name;
+    EXPECT_EQ(code_of(file->verify(runtime())), "bad_checksum") << name;
+  }
+}
+
 TEST_F(PackedFile, IsNamedAndRefusedWhereACheckpointIsExpected) {
   const auto weights = io::Weights::open(path());
   ASSERT_EQ(code_of(weights), "unsupported");
@@ -203,11 +209,43 @@ TEST(PackCheckpoint, PacksEveryMatrixAndKeepsTheRest) {
     std::vector<std::int32_t> ids(weight.rows());
     for (std::size_t r = 0; r < ids.size(); ++r) ids[r] = static_cast<std::int32_t>(r);
     Matrix<float> rows(ids.size(), weight.cols());
-    ASSERT_TRUE(layer->rows(ids, rows.view()));
+    ASSERT_TRUE(layer->gather(ids, rows.view()));
     EXPECT_EQ(std::memcmp(rows.data(), values->data(), rows.size() * sizeof(float)), 0) << weight.name;
   }
   EXPECT_EQ(layers, report->layers);
   EXPECT_EQ(report->layers + report->tensors, weights->list().size());
+}
+
+// GPT-2's layers, floats stored [in, out]: the biases show it, and squares lie as they do.
+TEST(PackCheckpoint, TurnsFloatWeightsThatAreStoredTransposed) {
+  const TemporaryFolder folder;
+  const std::vector<io::TensorSpec> specs{{"h.0.attn.c_attn.weight", DType::f32, {8, 24}},
+                                          {"h.0.attn.c_attn.bias", DType::f32, {24}},
+                                          {"h.0.attn.c_proj.weight", DType::f32, {8, 8}},
+                                          {"h.0.attn.c_proj.bias", DType::f32, {8}}};
+  auto writer = io::SafetensorsWriter::create(folder / "in", specs, {}, io::OutputMode::replace);
+  std::map<std::string, std::vector<float>> values;
+  for (const io::TensorSpec& spec : specs) {
+    std::vector<float>& v = values[spec.name];
+    for (std::uint64_t i = 0; i < spec.shape[0] * (spec.shape.size() > 1 ? spec.shape[1] : 1); ++i)
+      v.push_back(static_cast<float>(i) * 0.25f - 3);
+    ASSERT_TRUE(writer->write(spec.name, 0, std::as_bytes(std::span(v))));
+  }
+  ASSERT_TRUE(writer->commit());
+  Quiet quiet;
+  ASSERT_TRUE(pack_checkpoint({folder / "in", folder / "out", io::OutputMode::refuse}, runtime(), quiet));
+  const auto file = io::PackedFile::open(folder / "out");
+  ASSERT_TRUE(file) << describe(file.error());
+  for (const char* stem : {"h.0.attn.c_attn", "h.0.attn.c_proj"}) {
+    const auto layer = file->layer(*file->find(std::string(stem) + ".weight"), runtime());
+    ASSERT_TRUE(layer) << describe(layer.error());
+    const std::vector<float>& w = values[std::string(stem) + ".weight"];
+    const std::vector<float>& bias = values[std::string(stem) + ".bias"];
+    Matrix<float> x(1, 8), y(1, bias.size());
+    x(0, 3) = 1;  // one input: a row of what is stored
+    ASSERT_TRUE(layer->multiply(x.view(), y.view()));
+    for (std::size_t j = 0; j < bias.size(); ++j) EXPECT_EQ(y(0, j), w[3 * bias.size() + j] + bias[j]) << stem;
+  }
 }
 
 }  // namespace

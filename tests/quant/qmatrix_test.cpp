@@ -88,4 +88,19 @@ TEST(QMatrixTest, RefusesRowsAndSpansThatDoNotFit) {
   kvant::set_contract_handler(before);
 }
 
+/// What an element is by itself is what its row decodes to, under every nesting of scales.
+TEST(QMatrixTest, TellsTheLevelAndTheValueOfOneElement) {
+  const kvant::Matrix<float> w = reference::normal_matrix(6, 72, 93);
+  for (const char* text :
+       {"int4-g32", "int4-g32-asym", "int8-tensor", "fp8_e4m3fn-b4x16", "nf4-g64-dq", "nvfp4", "is4"}) {
+    const kvant::QMatrix q = *kvant::quantize(w.view(), *kvant::parse_scheme(text));
+    const kvant::Matrix<float> values = kvant::dequantize(q);
+    for (std::size_t r = 0; r < q.rows; ++r)
+      for (std::size_t c = 0; c < q.cols; ++c) ASSERT_EQ(q.value(r, c), values(r, c)) << text;
+  }
+  kvant::QMatrix q = *kvant::quantize(w.view(), *kvant::parse_scheme("int4-channel"));
+  q.codes[0] = 0xf;
+  EXPECT_EQ(q.level(0, 0), -1.0f);
+}
+
 }  // namespace

@@ -3,18 +3,20 @@
 //
 // The container is safetensors, so that other tools can look inside. A layer X.weight is one U8 tensor of that name,
 // its panels as kernels read them, at a multiple of 64 bytes; beside it X.weight#columns (U32, the order of stored
-// inputs) and X.weight#scales1, #scales2 (F32, the levels of scales above the finest), where it has them. `kvant.xxh64`
-// (U64) holds the xxHash64 of each layer's panels. Tensors that are no matrices stand as they were in the checkpoint.
-// `__metadata__` has `format` = "kvant-packed", `version` = "1", `layers`, the text of a JSON array in the order of the
-// hashes, and `checksum`, the xxHash64 of that text in hexadecimal digits. An entry of `layers`:
+// inputs) and X.weight#scales1, #scales2 (F32, the levels of scales above the finest), where it has them. Other tensors
+// stand beside the layers, floats among them as F32. `kvant.xxh64` (U64) holds an xxHash64 for each layer, of its
+// panels, columns and scales one after the other, and then for each other tensor, by name. `__metadata__` has `format`
+// = "kvant-packed", `version` = "1", `layers`, the text of a JSON array in the order of the hashes, and `checksum`, the
+// xxHash64 of that text in hexadecimal digits. An entry of `layers`:
 //   {"name", "scheme", "layout", "rows", "inputs", "scales": "fp16" or "fp32", "specials": NaN or Inf is among codes,
-//    "columns": whether there are such, "reciprocal", "levels": [[type, rows, cols], …], "input_scale", "input_zero"}
-// Everything else that a kernel has to know follows from these (make_shape() in kvant/linear/pack.hpp).
+//    "columns": whether there are such, "reciprocal", "input_scale", "input_zero"}
+// Everything else that a kernel has to know follows from these (make_shape() in kvant/linear/packed_shape.hpp).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,50 +33,55 @@ namespace kvant::io {
 /// A layer as a packed file describes it.
 struct PackedLayer {
   std::string name;
-  Scheme scheme;
-  std::size_t rows = 0, inputs = 0;
-  PackingTraits traits;
-  bool reciprocal = false;
-  std::vector<ScaleLevel> outer_levels{};  ///< of QMatrix::scales from the second on; no values
-  bool has_columns = false;                ///< stored inputs are in another order, or there are more than inputs
+  PackedWeight weight;       ///< without bytes, columns and values of scales
+  bool has_columns = false;  ///< stored inputs are in another order, or there are more than inputs
   InputParameters input{};
 
-  [[nodiscard]] PackedShape shape() const { return make_shape(scheme, rows, inputs, traits); }
+  /// Of a float matrix [rows, inputs]. Contract: `format` is fp32 or bf16.
+  [[nodiscard]] static PackedLayer of_floats(std::string name, FormatId format, std::size_t rows, std::size_t inputs);
+  /// Of a matrix that is to be packed for a context's tier. Errors: those of check().
+  [[nodiscard]] static Result<PackedLayer> of(std::string name, const QMatrix& q, const InputParameters& input,
+                                              const Context& context);
 };
 
 class PackedFile {
  public:
-  /// Maps a file and checks everything but the panels' content. Errors: those of SafetensorsFile; unsupported (a later
-  /// version, a layout that this build does not have), bad_metadata, bad_shape, missing_tensor,
-  /// bad_checksum (of the description).
+  /// Maps a file and checks everything but the content of its tensors. Errors: those of SafetensorsFile; unsupported (a
+  /// later version, a layout that this build does not have), bad_metadata, bad_scheme, bad_shape, missing_tensor,
+  /// duplicate_key, bad_checksum (of the description).
   [[nodiscard]] static Result<PackedFile> open(const std::filesystem::path& path);
 
   [[nodiscard]] const std::vector<PackedLayer>& layers() const noexcept { return layers_; }
   [[nodiscard]] const PackedLayer* find(std::string_view name) const noexcept;
-  /// Tensors that are no layers, among them biases.
+  /// The tensors of the file, layers and what stands beside them.
   [[nodiscard]] const SafetensorsFile& tensors() const noexcept { return file_; }
 
-  /// A layer of the file, with X.bias where there is such a tensor. It reads the mapped bytes: nothing is copied, and
+  /// A layer of this file, with X.bias where there is such a tensor. It reads the mapped bytes: nothing is copied, and
   /// this file must outlive it. Where the context's tier prefers another layout, the layer is packed anew and owns its
-  /// bytes. Errors: those of Linear::over(), bad_shape (the bias), bad_metadata (columns or scales).
+  /// bytes. Errors: those of Linear::over(); bad_metadata (a bias that is no F32), missing_tensor (a layer of another
+  /// file).
   [[nodiscard]] Result<Linear> layer(const PackedLayer& layer, const Context& context) const;
 
-  /// Reads everything and compares hashes: `bad_checksum` names the first layer that is not as it was written.
+  /// Reads everything and compares hashes: `bad_checksum` names the first tensor that is not as it was written.
   [[nodiscard]] Status verify(const Context& context) const;
 
  private:
   explicit PackedFile(SafetensorsFile file) : file_(std::move(file)) {}
   [[nodiscard]] Status read_layers();
+  [[nodiscard]] Status check_tensors(const PackedLayer& layer) const;
   [[nodiscard]] const TensorInfo* tensor(std::string_view name) const noexcept;
   [[nodiscard]] std::span<const unsigned char> bytes(const TensorInfo& tensor) const noexcept;
   template <class T>
-  [[nodiscard]] Result<std::vector<T>> numbers(const std::string& name, DType dtype, std::size_t count) const;
+  [[nodiscard]] std::vector<T> numbers(std::string_view name) const;
 
   SafetensorsFile file_;
   std::vector<PackedLayer> layers_;
+  std::map<std::string_view, std::size_t> by_name_;  ///< places in layers_, names of tensors of the file
+  std::map<std::string_view, std::size_t> places_;   ///< of all tensors
+  std::vector<std::size_t> others_;                  ///< places of tensors that belong to no layer, by name
 };
 
-/// Writes a packed file, layer by layer in any order.
+/// Writes a packed file, layers and tensors in any order.
 class PackedWriter {
  public:
   /// `layers` in the order of the file, `tensors` that stand beside them. Errors: those of SafetensorsWriter.
@@ -83,16 +90,18 @@ class PackedWriter {
 
   /// Contract: `layer` is the layer of that index, packed.
   [[nodiscard]] Status write(std::size_t index, const PackedWeight& layer);
+  /// A whole tensor beside the layers. `usage` where it was not announced.
   [[nodiscard]] Status write(std::string_view tensor, std::span<const std::byte> data);
   /// Makes the file appear. Errors: usage (something is missing), io.
   [[nodiscard]] Status commit();
   [[nodiscard]] std::uint64_t size() const noexcept { return writer_.size(); }
 
  private:
-  PackedWriter(SafetensorsWriter writer, std::vector<PackedLayer> layers);
+  PackedWriter(SafetensorsWriter writer, std::vector<PackedLayer> layers, std::vector<std::string> others);
 
   SafetensorsWriter writer_;
   std::vector<PackedLayer> layers_;
+  std::vector<std::string> others_;  ///< by name
   std::vector<std::uint64_t> hashes_;
 };
 

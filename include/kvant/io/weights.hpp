@@ -31,6 +31,8 @@ struct WeightInfo {
   std::uint64_t stored_bytes = 0;  ///< codes, scales and zero points together
   bool transposed = false;         ///< quantized along its rows, inputs: its QMatrix is the transpose
 
+  /// Whether it is stored as codes, under `scheme`.
+  [[nodiscard]] bool is_quantized() const noexcept { return scheme && !scheme->is_cast(); }
   [[nodiscard]] std::size_t rows() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).rows); }
   [[nodiscard]] std::size_t cols() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).cols); }
 };

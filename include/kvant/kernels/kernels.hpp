@@ -12,12 +12,11 @@
 //             [column half][16 columns][4 bytes], byte i = codes of the inputs i, 4 + i, 8 + i, … in B bits each, the
 //             first one lowest; after the steps of a group one record: 32 scales (float16 = 64 bytes, or float32 =
 //             128), then if `has_zeros` 32 zero points (uint8) + 32 bytes
-//   w8.p64    5 to 8 bits; panel of 64 columns; per group, per step of 4 inputs, 256 bytes: [64 columns][4 bytes]; then
-//   one record:
-//             64 scales (128 or 256 bytes), then if `has_zeros` 64 zero points (uint8)
+//   w8.p64    5 to 8 bits; panel of 64 columns; per group, per step of 4 inputs, 256 bytes: [64 columns][4 bytes];
+//             then one record: 64 scales (128 or 256 bytes), then if `has_zeros` 64 zero points (uint8)
 // Codes of integers are unsigned (offset binary where the format is signed), so u8 x s8 dot instructions need no sign
-// work; those of floats and codebooks have levels. A group
-// is a multiple of a step's inputs, or all of them; the last one may be short and is padded to its step.
+// work; those of floats and codebooks have levels. A group is a multiple of a step's inputs, or all of them; the last
+// one may be short and is padded to its step.
 #pragma once
 
 #include <cstddef>

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstddef>
-#include <optional>
 #include <string_view>
 
 #include "kvant/kernels/kernels.hpp"
@@ -42,6 +41,8 @@ struct LayoutInfo {
 
   /// Whether weights are codes, under scales that lie in records.
   [[nodiscard]] constexpr bool has_groups() const noexcept { return bits <= 8; }
+  /// What a group that is not the whole row is a multiple of.
+  [[nodiscard]] constexpr std::size_t group_step() const noexcept { return step < 8 ? 8 : step; }
 };
 
 namespace detail {

@@ -68,7 +68,7 @@ class Runtime {
 };
 
 /// The best tier of this machine on a pool of all available threads, made at first use and shared.
-/// Where KVANT_TIER names a tier that cannot run, the generic tier; `kernels::active()` says why.
+/// A KVANT_TIER that cannot run is as if it were not set; `kernels::active()` says what is wrong with it.
 [[nodiscard]] const Context& runtime();
 
 }  // namespace kvant

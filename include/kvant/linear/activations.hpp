@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
@@ -52,6 +53,14 @@ namespace detail {
 template <class T>
 class Scratch {
  public:
+  Scratch() = default;
+  Scratch(Scratch&& other) noexcept : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  Scratch& operator=(Scratch&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
+  ~Scratch() = default;
   /// Whether there is room for `count`; what was there is lost where it grows.
   [[nodiscard]] bool reserve(std::size_t count) noexcept {
     if (count <= size_) return true;
@@ -102,18 +111,19 @@ class Activations {
 
   /// Room for rows of a layer's inputs. `out_of_memory` where there is none.
   [[nodiscard]] Status reserve(std::size_t rows, const InputNeeds& needs) {
-    const auto padded = checked_padded(std::max(needs.inputs, needs.stored));
+    const std::size_t most = std::max(needs.inputs, needs.stored);
+    const std::size_t row = padded(most);
     const std::size_t groups = needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
-    const bool enough = padded && rows <= SIZE_MAX / sizeof(float) / std::max<std::size_t>(*padded, 1) &&
-                        plain_.reserve(rows * *padded) && (!needs.activation || rounded_.reserve(rows * *padded)) &&
-                        (needs.columns.empty() || ordered_.reserve(rows * *padded)) &&
-                        (!is_int8(needs) || (codes_.reserve(rows * *padded) && scales_.reserve(rows) &&
+    const bool enough = row >= most && rows <= SIZE_MAX / sizeof(float) / std::max<std::size_t>(row, 1) &&
+                        plain_.reserve(rows * row) && (!needs.activation || rounded_.reserve(rows * row)) &&
+                        (needs.columns.empty() || ordered_.reserve(rows * row)) &&
+                        (!is_int8(needs) || (codes_.reserve(rows * row) && scales_.reserve(rows) &&
                                              code_sums_.reserve(std::max<std::size_t>(rows * groups, 1)))) &&
                         (!needs.sums || sums_.reserve(rows * groups));
     forget();
     if (enough) return {};
-    return fail(ErrorCode::out_of_memory, "no memory for " + std::to_string(rows) + " rows of " +
-                                              std::to_string(std::max(needs.inputs, needs.stored)) + " inputs");
+    return fail(ErrorCode::out_of_memory,
+                "no memory for " + std::to_string(rows) + " rows of " + std::to_string(most) + " inputs");
   }
 
   /// The rows that products read from now on. They are borrowed: they stay where and as they are while layers multiply.
@@ -125,16 +135,17 @@ class Activations {
 
   /// Sets what a kernel reads of these rows. `usage` where reserve() was not called for them.
   [[nodiscard]] Status prepare(const InputNeeds& needs, kernels::GemmArgs& args, const Context& context) {
-    const std::size_t padded = round_up(std::max(needs.inputs, needs.stored), kernels::kActivationPadding);
+    const std::size_t row = padded(std::max(needs.inputs, needs.stored));
     const std::size_t groups = needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
     const auto holds = [m = x_.rows()](const auto& scratch, std::size_t each) { return scratch.size() >= m * each; };
-    if (!holds(plain_, padded) || (needs.activation && !holds(rounded_, padded)) ||
-        (!needs.columns.empty() && !holds(ordered_, padded)) ||
-        (is_int8(needs) && (!holds(codes_, padded) || !holds(scales_, 1) || !holds(code_sums_, groups))) ||
+    if (!holds(plain_, row) || (needs.activation && !holds(rounded_, row)) ||
+        (!needs.columns.empty() && !holds(ordered_, row)) ||
+        (is_int8(needs) && (!holds(codes_, row) || !holds(scales_, 1) || !holds(code_sums_, groups))) ||
         (needs.sums && !holds(sums_, groups)))
       return fail(ErrorCode::usage,
                   "no room for " + std::to_string(x_.rows()) + " rows of a layer's inputs; Linear::reserve() makes it");
-    Floats x = plain(needs.integers, context);
+    const bool is_copied = needs.integers || !needs.columns.empty() || (needs.activation && !is_int8(needs));
+    Floats x = plain(is_copied, context);
     if (needs.activation && !is_int8(needs)) x = rounded(x, needs, context);
     if (!needs.columns.empty()) x = ordered(x, needs, context);
     if (is_int8(needs)) {
@@ -142,7 +153,7 @@ class Activations {
       args.a_s8 = codes_.data();
       args.a_scales = scales_.data();
       args.a_sums_s32 = code_sums_.data();
-      args.lda = code_stride(needs.stored);
+      args.lda = padded(needs.stored);
       if (needs.integers) return {};
       x = decoded(needs, context);
     }
@@ -168,13 +179,8 @@ class Activations {
   };
 
   [[nodiscard]] static bool is_int8(const InputNeeds& needs) noexcept { return needs.activation == ActivationScheme{}; }
-  [[nodiscard]] static std::optional<std::size_t> checked_padded(std::size_t k) noexcept {
-    if (k > SIZE_MAX - kernels::kActivationPadding) return std::nullopt;
-    return round_up(k, kernels::kActivationPadding);
-  }
-  [[nodiscard]] static std::size_t code_stride(std::size_t k) noexcept {
-    return round_up(k, kernels::kActivationPadding);
-  }
+  /// Elements of a row of `k`, zeros behind it included.
+  [[nodiscard]] static std::size_t padded(std::size_t k) noexcept { return round_up(k, kernels::kActivationPadding); }
   void forget() noexcept {
     has_plain_ = false;
     rounded_to_.reset();
@@ -185,68 +191,68 @@ class Activations {
   /// The rows as floats, where they are, or with zeros behind each unless `ragged` ones will do.
   Floats plain(bool ragged, const Context& context) {
     const std::size_t k = x_.cols();
-    const std::size_t padded = round_up(k, kernels::kActivationPadding);
+    const std::size_t stride = padded(k);
     const bool is_f32 = x_.format() == format_id<fp32>;
-    if (is_f32 && (ragged || k == padded)) return {x_.f32().data(), x_.f32().stride()};
+    if (is_f32 && (ragged || k == stride)) return {x_.f32().data(), x_.f32().stride()};
     if (!has_plain_) {
       const kernels::Kernels& table = context.kernels();
       context.for_each(x_.rows(), [&](std::size_t i) noexcept {
-        float* out = plain_.data() + i * padded;
+        float* out = plain_.data() + i * stride;
         if (is_f32)
           std::memcpy(out, x_.f32().row(i).data(), k * sizeof(float));
         else
           (x_.format() == format_id<bf16> ? table.widen_bf16 : table.widen_fp16)({x_.f16().row(i).data(), k, out});
-        std::fill(out + k, out + padded, 0.0f);
+        std::fill(out + k, out + stride, 0.0f);
       });
       has_plain_ = true;
     }
-    return {plain_.data(), padded};
+    return {plain_.data(), stride};
   }
 
   Floats rounded(Floats x, const InputNeeds& needs, const Context& context) {
     const std::size_t k = x_.cols();
-    const std::size_t padded = round_up(k, kernels::kActivationPadding);
+    const std::size_t stride = padded(k);
     if (!rounded_to_ || rounded_to_->first != *needs.activation || !(rounded_to_->second == needs.parameters)) {
       const InputRounder round(*needs.activation, needs.parameters, context.kernels());
       context.for_each(x_.rows(), [&](std::size_t i) noexcept {
-        float* out = rounded_.data() + i * padded;
+        float* out = rounded_.data() + i * stride;
         round({x.row(i), k}, {out, k});
-        std::fill(out + k, out + padded, 0.0f);
+        std::fill(out + k, out + stride, 0.0f);
       });
       rounded_to_.emplace(*needs.activation, needs.parameters);
+      summed_ = {};
     }
-    return {rounded_.data(), padded};
+    return {rounded_.data(), stride};
   }
 
   /// Never shared: another layer has its own order.
   Floats ordered(Floats x, const InputNeeds& needs, const Context& context) {
-    const std::size_t padded = round_up(needs.stored, kernels::kActivationPadding);
+    const std::size_t stride = padded(needs.stored);
     context.for_each(x_.rows(), [&](std::size_t i) noexcept {
-      float* out = ordered_.data() + i * padded;
+      float* out = ordered_.data() + i * stride;
       for (std::size_t c = 0; c < needs.stored; ++c)
         out[c] = needs.columns[c] != kNoColumn ? x.row(i)[needs.columns[c]] : 0.0f;
-      std::fill(out + needs.stored, out + padded, 0.0f);
+      std::fill(out + needs.stored, out + stride, 0.0f);
     });
     coded_group_.reset();
     summed_ = {};
-    return {ordered_.data(), padded};
+    return {ordered_.data(), stride};
   }
 
   void quantize(Floats x, const InputNeeds& needs, std::size_t groups, const Context& context) {
     if (coded_group_ == needs.group) return;
-    const std::size_t stride = code_stride(needs.stored);
+    const std::size_t stride = padded(needs.stored);
     context.for_each(x_.rows(), [&](std::size_t i) noexcept {
       context.kernels().quantize_rows_s8({x.row(i), 1, needs.stored, x.stride, needs.group, codes_.data() + i * stride,
                                           stride, scales_.data() + i, code_sums_.data() + i * groups});
     });
     coded_group_.reset();
     if (needs.columns.empty()) coded_group_ = needs.group;
-    summed_ = {};
   }
 
   /// What the codes stand for.
   Floats decoded(const InputNeeds& needs, const Context& context) {
-    const std::size_t stride = code_stride(needs.stored);
+    const std::size_t stride = padded(needs.stored);
     context.for_each(x_.rows(), [&](std::size_t i) noexcept {
       const std::int8_t* codes = codes_.data() + i * stride;
       for (std::size_t c = 0; c < stride; ++c)

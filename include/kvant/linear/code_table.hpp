@@ -70,6 +70,7 @@ inline bool tabulate_minifloats(const FormatInfo& format, std::uint32_t mantissa
   const auto identity = [&t] {
     for (std::uint32_t code = 0; code < 256; ++code) t.stored[code] = static_cast<std::uint8_t>(code);
     t.mantissa_bits = 0;
+    t.unit = 1.0f;
   };
   if (format.kind == FormatKind::integer && id != format_id<even2>) {
     tabulate_integers(format, bits, t);

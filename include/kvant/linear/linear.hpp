@@ -69,11 +69,7 @@ class Linear {
   /// Packs a quantized layer. Errors: those of check(), for a matrix that was made by hand; bad_shape (the bias); usage
   /// (parameters of inputs that are not finite).
   [[nodiscard]] static Result<Linear> from(const QLinear& layer, const Context& context = {}) {
-    if (!(layer.input.scale > 0.0f) || !is_finite(layer.input.scale))
-      return fail(ErrorCode::usage, "the scale of a layer's inputs is no finite number above 0");
-    if (!layer.bias.empty() && layer.bias.size() != layer.weight.rows)
-      return fail(ErrorCode::bad_shape, "a bias of " + std::to_string(layer.bias.size()) + " elements, expected " +
-                                            std::to_string(layer.weight.rows));
+    if (const Status ok = check_parts(layer.weight.rows, layer.bias, layer.input); !ok) return propagate(ok);
     auto packed = pack(layer.weight, context);
     if (!packed) return propagate(packed);
     Linear result;
@@ -96,20 +92,30 @@ class Linear {
   }
 
   /// A layer on packed bytes that someone else holds, such as a mapped file: they are neither copied nor changed, and
-  /// stay where they are while the layer or a copy of it lives. `weight.bytes` is empty. Errors: bad_shape (a shape
-  /// that no matrix has, too few bytes, columns or a bias that do not fit), usage (bytes that do not begin at a
-  /// multiple of 64).
+  /// stay where they are while the layer or a copy of it lives. Errors: those of check(PackedWeight, bytes) and, for
+  /// the bias and the inputs, of from().
   [[nodiscard]] static Result<Linear> over(PackedWeight weight, std::span<const unsigned char> bytes,
                                            std::vector<float> bias = {}, InputParameters input = {}) {
     if (const Status ok = check(weight, bytes); !ok) return propagate(ok);
-    if (!bias.empty() && bias.size() != weight.shape.n)
-      return fail(ErrorCode::bad_shape,
-                  "a bias of " + std::to_string(bias.size()) + " elements, expected " + std::to_string(weight.shape.n));
+    if (const Status ok = check_parts(weight.shape.n, bias, input); !ok) return propagate(ok);
     Linear result;
     result.bias_ = std::move(bias);
     result.input_ = input;
     result.packed_ = std::move(weight);
+    result.packed_.bytes = {};
     result.borrowed_ = bytes;
+    return result;
+  }
+
+  /// A layer whose weights are 16-bit floats, as checkpoints mostly have them: bf16 is kept, fp16 becomes float32, both
+  /// exactly. Contract: likewise.
+  [[nodiscard]] static Linear from_float(MatrixView<const std::uint16_t> w, FormatId format,
+                                         std::vector<float> bias = {}, const Context& context = {}) {
+    expects(format == format_id<bf16> || format == format_id<fp16>, "16-bit layers are bf16 or fp16");
+    expects(bias.empty() || bias.size() == w.rows(), "a bias has one number for each row");
+    Linear result;
+    result.bias_ = std::move(bias);
+    result.packed_ = pack_half(w, format, context);
     return result;
   }
 
@@ -178,8 +184,8 @@ class Linear {
   }
 
   /// out[i, :] = row ids[i] of W: an embedding lookup. `usage` where an id is out of range.
-  [[nodiscard]] Status rows(std::span<const std::int32_t> ids, MatrixView<float> out,
-                            const Context& context = {}) const {
+  [[nodiscard]] Status gather(std::span<const std::int32_t> ids, MatrixView<float> out,
+                              const Context& context = {}) const {
     if (out.rows() != ids.size() || out.cols() != in_features())
       return fail(ErrorCode::bad_shape, "out is " + shape_text(out.rows(), out.cols()) + ", expected " +
                                             shape_text(ids.size(), in_features()));
@@ -190,11 +196,11 @@ class Linear {
     if (ids.empty()) return {};
     const DefaultFpEnvironment standard;
     if (packed_.columns.empty()) {
-      gather(ids, out, context);
+      gather_stored(ids, out, context);
       return {};
     }
     Matrix<float> stored(ids.size(), packed_.shape.k);
-    gather(ids, stored.view(), context);
+    gather_stored(ids, stored.view(), context);
     for (std::size_t i = 0; i < ids.size(); ++i)
       for (std::size_t c = 0; c < packed_.shape.k; ++c)
         if (packed_.columns[c] != kNoColumn) out(i, packed_.columns[c]) = stored(i, c);
@@ -205,6 +211,14 @@ class Linear {
   /// Groups beyond this could overflow the kernels' int32 sums: 65536 * 255 * 128 < 2^31.
   static constexpr std::size_t kMaxIntegerGroup = 65536;
 
+  [[nodiscard]] static Status check_parts(std::size_t rows, const std::vector<float>& bias,
+                                          const InputParameters& input) {
+    if (!(input.scale > 0.0f) || !is_finite(input.scale))
+      return fail(ErrorCode::usage, "the scale of a layer's inputs is no finite number above 0");
+    if (bias.empty() || bias.size() == rows) return {};
+    return fail(ErrorCode::bad_shape,
+                "a bias of " + std::to_string(bias.size()) + " elements, expected " + std::to_string(rows));
+  }
   [[nodiscard]] static std::string shape_text(std::size_t rows, std::size_t cols) {
     return std::to_string(rows) + " x " + std::to_string(cols);
   }
@@ -253,7 +267,7 @@ class Linear {
     skip(args.y16, rows * args.ldy);
   }
 
-  void gather(std::span<const std::int32_t> ids, MatrixView<float> out, const Context& context) const {
+  void gather_stored(std::span<const std::int32_t> ids, MatrixView<float> out, const Context& context) const {
     (context.kernels().*layout().gather.member)({.weights = bytes().data(),
                                                  .shape = &packed_.shape,
                                                  .ids = ids.data(),

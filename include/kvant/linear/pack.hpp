@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantized and float matrices into packed layouts, and back: unpack(pack(q)) has q's codes, scales and zero points.
+// Quantized and float matrices into packed layouts, and back: unpack(pack(q)) has q's codes, zero points and scales.
+// Where scales vanish beside or under a level above them, several numbers mean the same, and it has one of them.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,8 @@
 #include <cstring>
 #include <iterator>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kvant/core/checked.hpp"
@@ -20,6 +23,7 @@
 #include "kvant/kernels/context.hpp"
 #include "kvant/kernels/layout.hpp"
 #include "kvant/linear/code_table.hpp"
+#include "kvant/linear/packed_shape.hpp"
 #include "kvant/linear/packed_weight.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/tensor/matrix.hpp"
@@ -164,61 +168,13 @@ inline void pack_panel(const QMatrix& q, const CodeTable& table, const PackedSha
 
 }  // namespace detail
 
-/// The layout that a tier's kernels prefer for a matrix: by the generic rule the narrowest one that holds its codes,
-/// among those whose steps fill its groups if there is one. Scales of several levels are multiplied out.
-[[nodiscard]] inline Layout layout_for(const QMatrix& q, const Context& context = {}) {
-  const std::size_t group = q.scheme.granularity.block_cols(q.cols);
-  for (const LayoutInfo& info : kernels::kLayouts)
-    if (context.kernels().prefers(info.layout, q.scheme.info().bits, group < q.cols ? group : 0)) return info.layout;
-  return Layout::w8_p64;
-}
-
-/// What a packed matrix of a scheme looks like beside its sizes: all else of a shape follows.
-struct PackingTraits {
-  Layout layout = Layout::f32_p32;
-  bool scales_f32 = false;    ///< not every scale is a float16
-  bool has_specials = false;  ///< NaN or Inf is among codes of more than 4 bits
-};
-
-/// The shape of a packed matrix [n, inputs]. Contract: the layout holds the scheme's codes, or for fp32 and bf16 is
-/// that of such floats.
-[[nodiscard]] inline PackedShape make_shape(const Scheme& scheme, std::size_t n, std::size_t inputs,
-                                            const PackingTraits& traits) {
-  const LayoutInfo& info = layout_info(traits.layout);
-  PackedShape s{.layout = traits.layout};
-  s.n = n;
-  s.k = s.inputs = inputs;
-  if (info.has_groups()) {
-    const detail::CodeTable table = detail::code_table(scheme.format, s.layout, info.bits == 8 && traits.has_specials);
-    s.scales_f32 = traits.scales_f32;
-    s.has_zeros = scheme.symmetry == Symmetry::asymmetric;
-    s.zero = table.zero;
-    s.code_step = table.step;
-    s.mantissa_bits = table.mantissa_bits;
-    s.level_unit = table.unit;
-    std::copy(table.levels.begin(), table.levels.end(), s.levels);
-    s.group = scheme.granularity.block_cols(inputs);
-    const std::size_t step = std::max<std::size_t>(info.step, 8);
-    if (s.group % step != 0 && s.group < inputs) {
-      const std::size_t whole = (inputs - 1) / s.group;
-      s.k = whole * round_up<std::size_t>(s.group, step) + (inputs - whole * s.group);
-      s.group = round_up<std::size_t>(s.group, step);
-    }
-  }
-  s.panel_stride = panel_bytes(s);
-  return s;
-}
-
 /// How a quantized matrix will be packed for a context's tier. Errors: those of check().
-[[nodiscard]] inline Result<PackingTraits> packing_traits(const QMatrix& q, const Context& context = {}) {
+[[nodiscard]] inline Result<PackedShape> plan_packing(const QMatrix& q, const Context& context = {}) {
   if (const Status ok = check(q); !ok) return propagate(ok);
   const DefaultFpEnvironment standard;
-  return PackingTraits{layout_for(q, context), !detail::has_half_scales(q, context), detail::has_specials(q)};
-}
-[[nodiscard]] inline Result<PackedShape> plan_packing(const QMatrix& q, const Context& context = {}) {
-  const auto traits = packing_traits(q, context);
-  if (!traits) return propagate(traits);
-  return make_shape(q.scheme, q.rows, q.cols, *traits);
+  return make_shape(
+      q.scheme, q.rows, q.cols,
+      {layout_for(q.scheme, q.cols, context), !detail::has_half_scales(q, context), detail::has_specials(q)});
 }
 
 /// The order in which inputs meet stored ones: see PackedWeight::columns.
@@ -243,23 +199,23 @@ inline void pack_into(const QMatrix& q, const PackedShape& shape, std::span<unsi
   });
 }
 
-/// Packs a matrix as packing_traits() says. Contract: these are its traits.
-[[nodiscard]] inline PackedWeight pack_as(const QMatrix& q, const PackingTraits& traits, const Context& context = {}) {
+/// Packs a matrix as it was planned. Contract: the shape is one that plan_packing() gave for it.
+[[nodiscard]] inline PackedWeight pack_as(const QMatrix& q, const PackedShape& shape, const Context& context = {}) {
   PackedWeight p;
-  p.shape = make_shape(q.scheme, q.rows, q.cols, traits);
+  p.shape = shape;
   p.scheme = q.scheme;
   p.outer_scales.assign(q.scales.begin() + 1, q.scales.end());
   p.reciprocal = q.reciprocal;
-  p.columns = stored_columns(q, p.shape);
-  p.bytes = AlignedBytes::uninitialized(packed_bytes(p.shape));
-  pack_into(q, p.shape, {p.bytes.data(), p.bytes.size()}, context);
+  p.columns = stored_columns(q, shape);
+  p.bytes = AlignedBytes::uninitialized(packed_bytes(shape));
+  pack_into(q, shape, {p.bytes.data(), p.bytes.size()}, context);
   return p;
 }
 /// Packs a quantized matrix. Errors: those of check().
 [[nodiscard]] inline Result<PackedWeight> pack(const QMatrix& q, const Context& context = {}) {
-  const auto traits = packing_traits(q, context);
-  if (!traits) return propagate(traits);
-  return pack_as(q, *traits, context);
+  const auto shape = plan_packing(q, context);
+  if (!shape) return propagate(shape);
+  return pack_as(q, *shape, context);
 }
 
 namespace detail {
@@ -284,7 +240,7 @@ namespace detail {
     case ScaleNesting::integer: {
       const std::size_t column = group * q.scheme.granularity.block_cols(q.cols);
       const float super = q.scales[1].values[r * q.scales[1].cols + column / kSuperScaleColumns];
-      return super == 0.0f ? 1.0f : static_cast<float>(to_integer(divide(scale, super), 1, 255));
+      return super == 0.0f ? 1.0f : static_cast<float>(to_integer(divide(scale, super), 1, 15));
     }
   }
   return scale;
@@ -294,6 +250,7 @@ namespace detail {
 
 /// The quantized matrix that was packed, into these bytes. Contract: a layout of codes, and what check() accepts.
 [[nodiscard]] inline QMatrix unpack(const PackedWeight& p, std::span<const unsigned char> bytes) {
+  const DefaultFpEnvironment standard;
   const PackedShape& shape = p.shape;
   const LayoutInfo& info = layout_info(shape.layout);
   expects(info.has_groups(), "a layout of codes");
@@ -304,7 +261,9 @@ namespace detail {
   QMatrix q{.rows = shape.n, .cols = cols, .scheme = p.scheme, .codes = std::vector<std::uint8_t>(shape.n * cols)};
   std::copy_if(p.columns.begin(), p.columns.end(), std::back_inserter(q.columns),
                [](std::uint32_t column) { return column != kNoColumn; });
-  if (std::is_sorted(q.columns.begin(), q.columns.end())) q.columns.clear();
+  std::uint32_t next = 0;
+  if (std::all_of(q.columns.begin(), q.columns.end(), [&](std::uint32_t column) { return column == next++; }))
+    q.columns.clear();  // in their own order
   q.reciprocal = p.reciprocal;
   const std::size_t bands = granularity.scale_rows(shape.n);
   const std::size_t groups = granularity.scale_cols(cols);
@@ -336,9 +295,9 @@ namespace detail {
 
 namespace detail {
 
-/// Panels of floats, `store(byte, value)` for each.
-template <class Store>
-inline PackedWeight pack_floats(MatrixView<const float> w, Layout layout, FormatId format, const Context& context,
+/// Panels of floats, `store(byte, element)` for each.
+template <class T, class Store>
+inline PackedWeight pack_floats(MatrixView<const T> w, Layout layout, FormatId format, const Context& context,
                                 Store store) {
   PackedWeight p;
   p.scheme.format = format;
@@ -352,20 +311,29 @@ inline PackedWeight pack_floats(MatrixView<const float> w, Layout layout, Format
   });
   return p;
 }
+inline void store_float(unsigned char* out, float value) noexcept { std::memcpy(out, &value, sizeof value); }
+inline void store_half(unsigned char* out, std::uint16_t code) noexcept { std::memcpy(out, &code, sizeof code); }
 
 }  // namespace detail
 
 /// A float matrix [n, k] as float32 panels.
 [[nodiscard]] inline PackedWeight pack_f32(MatrixView<const float> w, const Context& context = {}) {
-  return detail::pack_floats(w, Layout::f32_p32, format_id<fp32>, context,
-                             [](unsigned char* out, float value) { std::memcpy(out, &value, sizeof value); });
+  return detail::pack_floats(w, Layout::f32_p32, format_id<fp32>, context, &detail::store_float);
 }
 
 /// A float matrix [n, k] as bfloat16 panels, rounded to nearest even (exact for weights that were bfloat16).
 [[nodiscard]] inline PackedWeight pack_bf16(MatrixView<const float> w, const Context& context = {}) {
   return detail::pack_floats(w, Layout::bf16_p32, format_id<bf16>, context, [](unsigned char* out, float value) {
-    const std::uint16_t half = bf16::encode(value, {Rounding::nearest_even, Overflow::ieee, 0});
-    std::memcpy(out, &half, sizeof half);
+    detail::store_half(out, bf16::encode(value, {Rounding::nearest_even, Overflow::ieee, 0}));
+  });
+}
+
+/// Codes of bf16 as bfloat16 panels, those of fp16 as float32 ones. Contract: `format` is one of the two.
+[[nodiscard]] inline PackedWeight pack_half(MatrixView<const std::uint16_t> w, FormatId format,
+                                            const Context& context = {}) {
+  if (format == format_id<bf16>) return detail::pack_floats(w, Layout::bf16_p32, format, context, &detail::store_half);
+  return detail::pack_floats(w, Layout::f32_p32, format_id<fp32>, context, [](unsigned char* out, std::uint16_t code) {
+    detail::store_float(out, fp16::decode(code));
   });
 }
 

@@ -3,8 +3,6 @@
 // and shared by every tier that prefers their layout; kernels.hpp draws each.
 #pragma once
 
-#include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,8 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "kvant/core/checked.hpp"
-#include "kvant/core/error.hpp"
 #include "kvant/kernels/layout.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"
@@ -85,52 +81,5 @@ struct PackedWeight {
   std::vector<std::uint32_t> columns;
   AlignedBytes bytes;
 };
-
-namespace detail {
-
-inline tl::unexpected<Error> bad_packed(std::string what) {
-  return fail(ErrorCode::bad_shape, "a packed matrix " + std::move(what));
-}
-
-/// Whether the sizes of a shape are those of a matrix, and none of them wraps.
-inline Status check_sizes(const PackedShape& s) {
-  constexpr std::uint64_t kMost = std::uint64_t{1} << 40;
-  if (static_cast<std::size_t>(s.layout) >= kernels::kLayouts.size()) return bad_packed("has an unknown layout");
-  const LayoutInfo& info = layout_info(s.layout);
-  if (s.n > kMost || s.k > kMost || s.inputs > s.k || s.group > kMost)
-    return bad_packed("of " + std::to_string(s.n) + " x " + std::to_string(s.inputs) + " stores " +
-                      std::to_string(s.k) + " inputs in groups of " + std::to_string(s.group));
-  const bool whole_steps = s.group % std::max<std::size_t>(info.step, 8) == 0 || s.group >= s.k;
-  if (info.has_groups() ? (s.group == 0 && s.k != 0) || !whole_steps : s.group != 0)
-    return bad_packed("of layout " + std::string(info.id) + " has groups of " + std::to_string(s.group));
-  if (s.panel_stride != panel_bytes(s))
-    return bad_packed("has panels of " + std::to_string(s.panel_stride) + " bytes, expected " +
-                      std::to_string(panel_bytes(s)));
-  return {};
-}
-
-}  // namespace detail
-
-/// Whether a packed matrix that was made by hand or read from a file is one that kernels may be given with these bytes:
-/// bad_shape, or usage where they do not begin at a multiple of 64. What the bytes say is not looked at; any will do.
-[[nodiscard]] inline Status check(const PackedWeight& p, std::span<const unsigned char> bytes) {
-  const PackedShape& s = p.shape;
-  if (const Status ok = detail::check_sizes(s); !ok) return ok;
-  const auto size = checked_mul(panels(s), s.panel_stride);
-  if (!size || bytes.size() < *size)
-    return detail::bad_packed("has " + std::to_string(bytes.size()) + " bytes, fewer than its shape asks for");
-  if (std::bit_cast<std::uintptr_t>(bytes.data()) % AlignedBytes::kAlignment != 0)
-    return fail(ErrorCode::usage, "packed bytes have to begin at a multiple of 64");
-  if (p.columns.empty() ? s.k != s.inputs : p.columns.size() != s.k)
-    return detail::bad_packed("has an order of " + std::to_string(p.columns.size()) + " inputs, expected " +
-                              std::to_string(s.k));
-  for (const std::uint32_t column : p.columns)
-    if (column >= s.inputs && column != kNoColumn)
-      return detail::bad_packed("reads input " + std::to_string(column) + " of " + std::to_string(s.inputs));
-  if (s.code_step < 0 || s.code_step > 2 || s.zero < 0 || s.zero > 255)
-    return detail::bad_packed("counts codes in steps of " + std::to_string(s.code_step) + " from " +
-                              std::to_string(s.zero));
-  return {};
-}
 
 }  // namespace kvant

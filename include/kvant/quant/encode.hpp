@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "kvant/core/error.hpp"
+#include "kvant/core/first_failure.hpp"
 #include "kvant/core/fp_environment.hpp"
 #include "kvant/core/number_text.hpp"
 #include "kvant/kernels/context.hpp"
@@ -303,29 +305,29 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
     q.scales.push_back({format_id<fp32>, 1, 1, {super}});
     grid = grid.under(super, q.reciprocal);
   }
-  std::vector<std::size_t> clamped(q.scales[0].rows);
-  std::vector<Status> failed(q.scales[0].rows);
-  context.for_each(q.scales[0].rows, [&](std::size_t b) {
-    const Result<std::size_t> done =
-        detail::quantize_band(grid, detail::band_at(weight, scheme.granularity, b), options, q);
-    if (done) {
-      clamped[b] = *done;
-    } else {
-      failed[b] = propagate(done);
-    }
+  const std::size_t bands = q.scales[0].rows;
+  const auto quantize_band = [&](std::size_t b) {
+    return detail::quantize_band(grid, detail::band_at(weight, scheme.granularity, b), options, q);
+  };
+  std::atomic<std::size_t> clamped{0};
+  FirstFailure failed;
+  context.for_each(bands, [&](std::size_t b) {
+    if (const Result<std::size_t> done = quantize_band(b))
+      clamped += *done;
+    else
+      failed.report(b);
   });
-  for (const Status& status : failed)
-    if (!status) return propagate(status);
+  if (failed.any()) return propagate(quantize_band(failed.task()));  // once more, for what is wrong with it
   if (scheme.nesting == ScaleNesting::double_quant) {
     detail::quantize_scales(q);
-    context.for_each(q.scales[0].rows, [&](std::size_t b) {
+    context.for_each(bands, [&](std::size_t b) {
       Matrix<float> cleaned;
       detail::Band band = detail::band_at(weight, scheme.granularity, b);
       if (options.nonfinite == NonFinite::zero && !detail::admit(band, options.nonfinite, cleaned)) return;
       detail::encode_band(grid, band, q);
     });
   }
-  for (const std::size_t n : clamped) q.clamped_scales += n;
+  q.clamped_scales = clamped;
   return q;
 }
 

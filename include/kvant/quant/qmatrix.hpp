@@ -45,6 +45,22 @@ struct ScaleLevel {
   }
 }
 
+/// The levels of scales above the finest one of a matrix, without their values: see QMatrix.
+[[nodiscard]] inline std::vector<ScaleLevel> outer_scale_levels(const Scheme& s, std::size_t rows, std::size_t cols) {
+  const std::size_t groups = s.granularity.scale_rows(rows) * s.granularity.scale_cols(cols);
+  switch (s.nesting) {
+    case ScaleNesting::none:
+      break;
+    case ScaleNesting::double_quant:
+      return {{format_id<fp32>, 1, ceil_div(groups, kScalesPerStep), {}}, {format_id<fp32>, 1, 1, {}}};
+    case ScaleNesting::per_tensor:
+      return {{format_id<fp32>, 1, 1, {}}};
+    case ScaleNesting::integer:
+      return {{s.scale_type, rows, ceil_div(cols, kSuperScaleColumns), {}}};
+  }
+  return {};
+}
+
 /// rows x cols codes under a scheme. value(r, c) = scale(r, c) * (level(code(r, c)) - zero(r, c)), where the scale of a
 /// group with the number s at the finest level is, by the scheme's nesting,
 ///   none          s
@@ -56,7 +72,9 @@ struct QMatrix {
   std::size_t rows = 0;
   std::size_t cols = 0;
   Scheme scheme;
-  std::vector<std::uint8_t> codes{};        ///< one code per byte, row-major
+  /// One code per byte, row-major: the number's code in the format, and not the number (a code of int4 is 0 … 15, two's
+  /// complement within 4 bits). level() and value() read it.
+  std::vector<std::uint8_t> codes{};
   std::vector<ScaleLevel> scales{};         ///< finest first, one to three levels
   std::vector<std::int16_t> zero_points{};  ///< shaped as scales[0]; asymmetric and integer-scaled schemes only
   /// What is stored as column c is column columns[c] of the matrix: groups of columns that do not lie side by side, as
@@ -68,6 +86,13 @@ struct QMatrix {
   [[nodiscard]] std::span<const std::uint8_t> row_codes(std::size_t r) const {
     expects(r < rows, "a row of the matrix");
     return std::span(codes).subspan(r * cols, cols);
+  }
+  /// What the code at (r, c) stands for: the number of the format, before scale and zero point, and the weight. For a
+  /// few elements; dequantize_row() decodes rows. Column c is the stored one, see `columns`.
+  [[nodiscard]] float level(std::size_t r, std::size_t c) const { return scheme.info().decode(row_codes(r)[c]); }
+  [[nodiscard]] float value(std::size_t r, std::size_t c) const {
+    const GroupParameters p = parameters(r, c / scheme.granularity.block_cols(cols));
+    return p.scale * (level(r, c) - static_cast<float>(p.zero));
   }
   /// Scale and zero point of the group that element (r, group * block_cols) belongs to.
   [[nodiscard]] GroupParameters parameters(std::size_t r, std::size_t group) const {
@@ -167,19 +192,15 @@ inline Status check_level(const QMatrix& q, std::size_t index, FormatId type, st
 
 inline Status check_scale_levels(const QMatrix& q) {
   const Scheme& s = q.scheme;
-  const std::size_t rows = s.granularity.scale_rows(q.rows);
-  const std::size_t cols = s.granularity.scale_cols(q.cols);
-  const std::size_t levels = s.nesting == ScaleNesting::none ? 1 : s.nesting == ScaleNesting::double_quant ? 3 : 2;
-  if (q.scales.size() != levels)
+  const std::vector<ScaleLevel> outer = outer_scale_levels(s, q.rows, q.cols);
+  if (q.scales.size() != outer.size() + 1)
     return bad_qmatrix("has " + std::to_string(q.scales.size()) + " levels of scales, expected " +
-                       std::to_string(levels) + " for " + to_text(s));
-  if (const Status ok = check_level(q, 0, finest_scale_type(s), rows, cols); !ok) return ok;
-  if (s.nesting == ScaleNesting::per_tensor) return check_level(q, 1, format_id<fp32>, 1, 1);
-  if (s.nesting == ScaleNesting::integer)
-    return check_level(q, 1, s.scale_type, q.rows, ceil_div(q.cols, kSuperScaleColumns));
-  if (s.nesting != ScaleNesting::double_quant) return {};
-  if (const Status ok = check_level(q, 1, format_id<fp32>, 1, ceil_div(rows * cols, kScalesPerStep)); !ok) return ok;
-  return check_level(q, 2, format_id<fp32>, 1, 1);
+                       std::to_string(outer.size() + 1) + " for " + to_text(s));
+  const std::size_t rows = s.granularity.scale_rows(q.rows);
+  if (const Status ok = check_level(q, 0, finest_scale_type(s), rows, s.granularity.scale_cols(q.cols)); !ok) return ok;
+  for (std::size_t i = 0; i < outer.size(); ++i)
+    if (const Status ok = check_level(q, i + 1, outer[i].type, outer[i].rows, outer[i].cols); !ok) return ok;
+  return {};
 }
 
 inline Status check_zero_points(const QMatrix& q) {
@@ -202,7 +223,6 @@ inline Status check_zero_points(const QMatrix& q) {
   return {};
 }
 
-/// Every code is one of the format's, and none means Inf.
 /// Whether a code of a set is among codes. Sets of formats are mostly the codes from one on, or those of the magnitudes
 /// from one on: then eight codes at a time.
 inline bool contains_any(std::span<const std::uint8_t> codes, const std::array<bool, 256>& set) noexcept {
@@ -230,6 +250,7 @@ inline bool contains_any(std::span<const std::uint8_t> codes, const std::array<b
                      [&](std::uint8_t code) { return set[code]; });
 }
 
+/// Every code is one of the format's, and none means Inf.
 inline Status check_codes(const QMatrix& q) {
   const FormatInfo& format = q.scheme.info();
   std::array<bool, 256> wrong{};

@@ -9,7 +9,7 @@
 
 #include "kvant/core/error.hpp"
 
-namespace kvant::io {
+namespace kvant {
 
 /// `body()`, with running out of memory as out_of_memory and everything else (a std::filesystem iteration that fails)
 /// as io. The error for lack of memory allocates nothing: its text fits the string itself.
@@ -24,4 +24,4 @@ auto guarded(Body&& body) -> decltype(body()) try {
   return fail(ErrorCode::io, e.what());
 }
 
-}  // namespace kvant::io
+}  // namespace kvant

@@ -17,6 +17,7 @@
 #include "kvant/pipeline/run.hpp"
 #include "nn/tiny_model.hpp"
 #include "reference/executors.hpp"
+#include "silent.hpp"
 
 namespace kvant::pipeline {
 namespace {
@@ -25,19 +26,6 @@ using io::test::TemporaryFolder;
 using nn::test::TinyModel;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
-
-class Silent final : public Progress {
- public:
-  bool advance(std::string_view, std::uint64_t done, std::uint64_t total) override {
-    EXPECT_LE(done, total);
-    last_done = done;
-    last_total = total;
-    return done < stop_at;
-  }
-  void warn(std::string_view) override {}
-  std::uint64_t last_done = 0, last_total = 0;
-  std::uint64_t stop_at = UINT64_MAX;
-};
 
 struct Tensor {
   std::string name;

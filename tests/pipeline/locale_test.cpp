@@ -17,6 +17,7 @@
 #include "kvant/pipeline/dataset.hpp"
 #include "kvant/pipeline/evaluate.hpp"
 #include "kvant/pipeline/run.hpp"
+#include "silent.hpp"
 #include "support/foreign_locale.hpp"
 
 namespace kvant::pipeline {
@@ -25,13 +26,6 @@ namespace {
 using io::test::TemporaryFolder;
 const std::filesystem::path kSource = KVANT_SOURCE_DIR;
 const std::filesystem::path kModel = kSource / "models/tiny";
-
-class Silent final : public Progress {
- public:
-  bool advance(std::string_view, std::uint64_t, std::uint64_t) override { return true; }
-  void warn(std::string_view text) override { said += std::string(text) + "\n"; }
-  std::string said;
-};
 
 /// What a run left, by the name of a file or of a number.
 using Record = std::map<std::string, std::string>;

@@ -17,21 +17,13 @@
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/quant/encode.hpp"
 #include "linear/layers.hpp"
+#include "silent.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
 using io::test::code_of;
 using io::test::TemporaryFolder;
-
-class Quiet final : public Progress {
- public:
-  bool advance(std::string_view, std::uint64_t done, std::uint64_t total) override {
-    EXPECT_LE(done, total);
-    return true;
-  }
-  void warn(std::string_view) override {}
-};
 
 /// One layer of each scheme in one file, with a bias for the first.
 class PackedFile : public ::testing::Test {
@@ -188,7 +180,7 @@ TEST_F(PackedFile, IsNamedAndRefusedWhereACheckpointIsExpected) {
 TEST(PackCheckpoint, PacksEveryMatrixAndKeepsTheRest) {
   const TemporaryFolder folder;
   PackJob job{std::filesystem::path(KVANT_SOURCE_DIR) / "models/tiny", folder / "tiny.kvant", io::OutputMode::refuse};
-  Quiet quiet;
+  Silent quiet;
   const auto report = pack_checkpoint(job, runtime(), quiet);
   ASSERT_TRUE(report) << describe(report.error());
   EXPECT_EQ(report->bytes_out, std::filesystem::file_size(job.output));
@@ -232,7 +224,7 @@ TEST(PackCheckpoint, TurnsFloatWeightsThatAreStoredTransposed) {
     ASSERT_TRUE(writer->write(spec.name, 0, std::as_bytes(std::span(v))));
   }
   ASSERT_TRUE(writer->commit());
-  Quiet quiet;
+  Silent quiet;
   ASSERT_TRUE(pack_checkpoint({folder / "in", folder / "out", io::OutputMode::refuse}, runtime(), quiet));
   const auto file = io::PackedFile::open(folder / "out");
   ASSERT_TRUE(file) << describe(file.error());

@@ -11,24 +11,12 @@
 #include "io/test_files.hpp"
 #include "kvant/core/rng.hpp"
 #include "kvant/io/weights.hpp"
+#include "silent.hpp"
 
 namespace kvant::pipeline {
 namespace {
 
 using io::test::TemporaryFolder;
-
-class Silent final : public Progress {
- public:
-  bool advance(std::string_view, std::uint64_t done, std::uint64_t total) override {
-    EXPECT_LE(done, total);
-    last_done = done;
-    last_total = total;
-    return done < stop_at;
-  }
-  void warn(std::string_view) override {}
-  std::uint64_t last_done = 0, last_total = 0;
-  std::uint64_t stop_at = UINT64_MAX;
-};
 
 std::vector<float> random_values(std::size_t n, std::uint64_t seed) {
   std::vector<float> v(n);

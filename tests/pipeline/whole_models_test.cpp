@@ -13,18 +13,10 @@
 #include "kvant/io/weights.hpp"
 #include "kvant/pipeline/compare.hpp"
 #include "kvant/pipeline/run.hpp"
+#include "silent.hpp"
 
 namespace kvant::pipeline {
 namespace {
-
-class Quiet final : public Progress {
- public:
-  bool advance(std::string_view, std::uint64_t done, std::uint64_t total) override {
-    EXPECT_LE(done, total);
-    return true;
-  }
-  void warn(std::string_view) override {}
-};
 
 class WholeModels : public ::testing::Test {
  protected:
@@ -69,7 +61,7 @@ class WholeModels : public ::testing::Test {
     job.mode = io::OutputMode::replace;
     job.join = join;
     job.effort = 0;
-    Quiet quiet;
+    Silent quiet;
     return quantize_checkpoint(job, {}, quiet);
   }
   [[nodiscard]] static std::string said(const QuantizeReport& report) {
@@ -121,7 +113,7 @@ TEST_F(WholeModels, QuantizeNamedWeightsAlongTheirColumns) {
   EXPECT_EQ(got->codes, expected->codes);
   EXPECT_EQ(got->rows, 192u);
   // As floats it is what it was: in its own shape, with the error that was reported.
-  Quiet quiet;
+  Silent quiet;
   const auto in = io::Weights::open(folder_ / "in");
   const auto compared = compare_weights(*in, *out, {}, quiet);
   ASSERT_TRUE(compared);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Quantized checkpoints that are not quite as their library wrote them (tests/golden/conventions): the input chooses
 // one and what is changed in its configuration, header and data. What is accepted can be read, or fails with an error.
-#include <stdlib.h>
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -10,11 +8,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "files.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/nn/model.hpp"
 #include "kvant/quant/encode.hpp"
@@ -25,11 +23,6 @@ namespace fs = std::filesystem;
 
 void require(bool ok) {
   if (!ok) std::abort();
-}
-
-std::string read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 struct Fixture {
@@ -44,10 +37,8 @@ std::vector<Fixture> load_fixtures() {
   std::sort(folders.begin(), folders.end());
   std::vector<Fixture> all;
   for (const fs::path& folder : folders) {
-    const std::string file = read_file(folder / "model.safetensors");
-    std::uint64_t size = 0;
-    for (int i = 7; i >= 0; --i) size = size << 8 | static_cast<unsigned char>(file[static_cast<std::size_t>(i)]);
-    all.push_back({read_file(folder / "config.json"), file.substr(8, size), file.substr(8 + size)});
+    const auto [header, data] = fuzz::read_safetensors(folder / "model.safetensors");
+    all.push_back({fuzz::read_file(folder / "config.json"), header, data});
   }
   return all;
 }
@@ -145,11 +136,7 @@ void read_all(const fs::path& folder) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const std::vector<Fixture> fixtures = load_fixtures();
-  static const fs::path folder = [] {
-    std::string name = (fs::temp_directory_path() / "kvant-fuzz-XXXXXX").string();
-    require(::mkdtemp(name.data()) != nullptr);
-    return fs::path(name);
-  }();
+  static const fs::path folder = fuzz::temporary_folder();
   if (size < 1) return 0;
   Fixture f = fixtures[data[0] % fixtures.size()];
   for (std::size_t i = 1; i + 5 <= size && i < 64; i += 5) {

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packed files whose description was changed, its checksum with it, and whose bytes say anything: what is accepted can
 // be multiplied by, packed anew and checked, without a read beyond the file.
-#include <stdlib.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "files.hpp"
 #include "kvant/core/rng.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/packed_file.hpp"
@@ -30,12 +28,6 @@ struct Original {
   std::string layers, data;
   Json header;
 };
-
-fs::path temporary_folder() {
-  std::string name = (fs::temp_directory_path() / "kvant-fuzz-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) std::abort();
-  return name;
-}
 
 void write(const fs::path& path) {
   std::vector<kvant::io::PackedLayer> layers;
@@ -56,15 +48,12 @@ void write(const fs::path& path) {
 
 Original make_original() {
   Original o;
-  o.path = temporary_folder() / "packed";
+  o.path = fuzz::temporary_folder() / "packed";
   write(o.path);
-  std::ifstream in(o.path, std::ios::binary);
-  const std::string file{std::istreambuf_iterator<char>(in), {}};
-  std::uint64_t size = 0;
-  for (int i = 7; i >= 0; --i) size = size << 8 | static_cast<unsigned char>(file[static_cast<std::size_t>(i)]);
-  o.header = kvant::io::parse_json(std::string_view(file).substr(8, size)).value();
+  const auto [header, data] = fuzz::read_safetensors(o.path);
+  o.header = kvant::io::parse_json(header).value();
   o.layers = *o.header.find("__metadata__")->find("layers")->as_string();
-  o.data = file.substr(8 + size);
+  o.data = data;
   return o;
 }
 

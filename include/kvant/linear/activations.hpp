@@ -113,13 +113,9 @@ class Activations {
   [[nodiscard]] Status reserve(std::size_t rows, const InputNeeds& needs) {
     const std::size_t most = std::max(needs.inputs, needs.stored);
     const std::size_t row = padded(most);
-    const std::size_t groups = needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
-    const bool enough = row >= most && rows <= SIZE_MAX / sizeof(float) / std::max<std::size_t>(row, 1) &&
-                        plain_.reserve(rows * row) && (!needs.activation || rounded_.reserve(rows * row)) &&
-                        (needs.columns.empty() || ordered_.reserve(rows * row)) &&
-                        (!is_int8(needs) || (codes_.reserve(rows * row) && scales_.reserve(rows) &&
-                                             code_sums_.reserve(std::max<std::size_t>(rows * groups, 1)))) &&
-                        (!needs.sums || sums_.reserve(rows * groups));
+    const bool countable = row >= most && rows <= SIZE_MAX / sizeof(float) / std::max<std::size_t>(row, 1);
+    const bool enough =
+        countable && all_parts(needs, [rows](auto& part, std::size_t each) { return part.reserve(rows * each); });
     forget();
     if (enough) return {};
     return fail(ErrorCode::out_of_memory,
@@ -135,13 +131,8 @@ class Activations {
 
   /// Sets what a kernel reads of these rows. `usage` where reserve() was not called for them.
   [[nodiscard]] Status prepare(const InputNeeds& needs, kernels::GemmArgs& args, const Context& context) {
-    const std::size_t row = padded(std::max(needs.inputs, needs.stored));
-    const std::size_t groups = needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
-    const auto holds = [m = x_.rows()](const auto& scratch, std::size_t each) { return scratch.size() >= m * each; };
-    if (!holds(plain_, row) || (needs.activation && !holds(rounded_, row)) ||
-        (!needs.columns.empty() && !holds(ordered_, row)) ||
-        (is_int8(needs) && (!holds(codes_, row) || !holds(scales_, 1) || !holds(code_sums_, groups))) ||
-        (needs.sums && !holds(sums_, groups)))
+    const std::size_t groups = groups_of(needs);
+    if (!all_parts(needs, [m = x_.rows()](const auto& part, std::size_t each) { return part.size() >= m * each; }))
       return fail(ErrorCode::usage,
                   "no room for " + std::to_string(x_.rows()) + " rows of a layer's inputs; Linear::reserve() makes it");
     const bool is_copied = needs.integers || !needs.columns.empty() || (needs.activation && !is_int8(needs));
@@ -181,6 +172,19 @@ class Activations {
   [[nodiscard]] static bool is_int8(const InputNeeds& needs) noexcept { return needs.activation == ActivationScheme{}; }
   /// Elements of a row of `k`, zeros behind it included.
   [[nodiscard]] static std::size_t padded(std::size_t k) noexcept { return round_up(k, kernels::kActivationPadding); }
+  [[nodiscard]] static std::size_t groups_of(const InputNeeds& needs) noexcept {
+    return needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
+  }
+  /// Whether `visit(memory, elements of a row)` holds for every part that a layer needs.
+  template <class Visit>
+  [[nodiscard]] bool all_parts(const InputNeeds& needs, Visit visit) {
+    const std::size_t row = padded(std::max(needs.inputs, needs.stored));
+    const std::size_t groups = groups_of(needs);
+    return visit(plain_, row) && (!needs.activation || visit(rounded_, row)) &&
+           (needs.columns.empty() || visit(ordered_, row)) &&
+           (!is_int8(needs) || (visit(codes_, row) && visit(scales_, std::size_t{1}) && visit(code_sums_, groups))) &&
+           (!needs.sums || visit(sums_, groups));
+  }
   void forget() noexcept {
     has_plain_ = false;
     rounded_to_.reset();

@@ -423,9 +423,9 @@ Result<Scheme> WeightFinder::scheme_of(const Group& group, const std::string& na
   }
   if (scale->dtype != DType::f16 && scale->dtype != DType::bf16 && scale->dtype != DType::f32)
     return bad(name + "_scale", "is " + std::string(dtype_info(scale->dtype).name) + ", expected F16, BF16 or F32");
-  s.scale_type = scale->dtype == DType::f16    ? format_id<fp16>
-                 : scale->dtype == DType::bf16 ? format_id<bf16>
-                                               : format_id<fp32>;
+  s.scales.inner = scale->dtype == DType::f16    ? format_id<fp16>
+                   : scale->dtype == DType::bf16 ? format_id<bf16>
+                                                 : format_id<fp32>;
   if (const Status fits = check_scheme(s, to_text(s)); !fits) return unsupported(name, fits.error().message);
   return s;
 }
@@ -512,10 +512,10 @@ Status WeightFinder::check_scales(StoredWeight& w) const {
       break;
   }
   if (!ok) return ok;
-  if (w.scheme.scale_type == format_id<fp8_e4m3fn> && dtype != DType::f8_e4m3)
+  if (w.scheme.scales.inner == format_id<fp8_e4m3fn> && dtype != DType::f8_e4m3)
     return bad(name, "is " + std::string(dtype_info(dtype).name) + ", expected F8_E4M3");
   w.tensors.push_back(name);
-  for (const TensorSpec& spec : outer_scales(w)) {
+  for (const auto& [level, spec, in_rows] : outer_scales(w)) {
     if (const Status outer = check_stored(checkpoint_, spec.name, spec.dtype, {{1}, {}, {1, 1}}); !outer) return outer;
     w.tensors.push_back(spec.name);
   }

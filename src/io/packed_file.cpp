@@ -44,6 +44,7 @@ std::string checksum_of(std::string_view text) {
 
 std::string columns_of(const std::string& name) { return name + "#columns"; }
 std::string scales_of(const std::string& name, std::size_t level) { return name + "#scales" + std::to_string(level); }
+std::string offsets_of(const std::string& name, std::size_t level) { return name + "#offsets" + std::to_string(level); }
 /// `X.bias` of `X.weight`.
 std::string bias_of(std::string_view name) {
   constexpr std::string_view kSuffix = ".weight";
@@ -51,13 +52,22 @@ std::string bias_of(std::string_view name) {
   return std::string(name) + ".bias";
 }
 
+/// The levels above the inner ones, and the tensors that hold them.
+template <class Weight, class Body>
+void for_each_outer_level(const std::string& name, Weight& weight, Body body) {
+  std::size_t i = 0;
+  for (auto& level : weight.outer_scales) body(scales_of(name, ++i), level);
+  i = 0;
+  for (auto& level : weight.outer_offsets) body(offsets_of(name, ++i), level);
+}
+
 /// Tensors that a layer has beside its panels, in the order in which they are hashed.
 std::vector<TensorSpec> companions_of(const PackedLayer& layer) {
   std::vector<TensorSpec> specs;
   if (layer.has_columns) specs.push_back({columns_of(layer.name), DType::u32, {layer.weight.shape.k}});
-  const std::vector<ScaleLevel>& levels = layer.weight.outer_scales;
-  for (std::size_t i = 0; i < levels.size(); ++i)
-    specs.push_back({scales_of(layer.name, i + 1), DType::f32, {levels[i].rows, levels[i].cols}});
+  for_each_outer_level(layer.name, layer.weight, [&](std::string name, const ScaleLevel& level) {
+    specs.push_back({std::move(name), DType::f32, {level.rows, level.cols}});
+  });
   return specs;
 }
 
@@ -120,6 +130,15 @@ class Description {
   std::string wrong_;
 };
 
+/// Those of a weight whose scheme and shape are known.
+void add_outer_levels(PackedWeight& weight) {
+  const Granularity& granularity = weight.scheme.granularity;
+  const PackedShape& shape = weight.shape;
+  weight.outer_scales = outer_level_shapes(weight.scheme.scales, granularity, shape.n, shape.inputs);
+  if (weight.scheme.offsets)
+    weight.outer_offsets = outer_level_shapes(*weight.scheme.offsets, granularity, shape.n, shape.inputs);
+}
+
 Result<PackedLayer> read_layer(const Json& json) {
   Description d(json);
   PackedLayer layer;
@@ -147,7 +166,7 @@ Result<PackedLayer> read_layer(const Json& json) {
     return fail(ErrorCode::bad_metadata, name + " has the layout " + layout + ", which holds no " + scheme);
   layer.weight.scheme = *parsed;
   layer.weight.shape = make_shape(*parsed, rows, inputs, {row->layout, scales == "fp32", specials});
-  layer.weight.outer_scales = outer_scale_levels(*parsed, rows, inputs);
+  add_outer_levels(layer.weight);
   return layer;
 }
 
@@ -176,7 +195,7 @@ Result<PackedLayer> PackedLayer::of(std::string name, const QMatrix& q, const In
   layer.name = std::move(name);
   layer.weight.shape = *shape;
   layer.weight.scheme = q.scheme;
-  layer.weight.outer_scales = outer_scale_levels(q.scheme, q.rows, q.cols);
+  add_outer_levels(layer.weight);
   layer.weight.reciprocal = q.reciprocal;
   layer.has_columns = shape->k != shape->inputs || !q.columns.empty();
   layer.input = input;
@@ -278,8 +297,8 @@ Result<Linear> PackedFile::layer(const PackedLayer& layer, const Context& contex
   return guarded([&]() -> Result<Linear> {
     if (const Status ok = check_tensors(layer); !ok) return located(ok.error(), file_.file().path());
     PackedWeight weight = layer.weight;
-    for (std::size_t i = 0; i < weight.outer_scales.size(); ++i)
-      weight.outer_scales[i].values = numbers<float>(scales_of(layer.name, i + 1));
+    for_each_outer_level(layer.name, weight,
+                         [&](const std::string& name, ScaleLevel& level) { level.values = numbers<float>(name); });
     if (layer.has_columns) weight.columns = numbers<std::uint32_t>(columns_of(layer.name));
     std::vector<float> bias;
     if (const TensorInfo* found = tensor(bias_of(layer.name)); found != nullptr) {
@@ -367,11 +386,11 @@ Status PackedWriter::write(std::size_t index, const PackedWeight& layer) {
       return ok;
     if (described.has_columns)
       if (const Status ok = put(columns_of(described.name), std::as_bytes(std::span(layer.columns))); !ok) return ok;
-    for (std::size_t i = 0; i < layer.outer_scales.size(); ++i)
-      if (const Status ok =
-              put(scales_of(described.name, i + 1), std::as_bytes(std::span(layer.outer_scales[i].values)));
-          !ok)
-        return ok;
+    Status written;
+    for_each_outer_level(described.name, layer, [&](const std::string& name, const ScaleLevel& level) {
+      if (written) written = put(name, std::as_bytes(std::span(level.values)));
+    });
+    if (!written) return written;
     hashes_[index] = hash.value();
     return {};
   });

@@ -24,8 +24,8 @@ constexpr std::uint64_t kTransposedVersion = 2;
 
 /// compressed-tensors' name for how a scheme's tensors are stored.
 std::string_view ct_format(const Scheme& s) {
-  if (s.nesting == ScaleNesting::per_tensor) return "nvfp4-pack-quantized";
-  if (s.scale_type == format_id<e8m0>) return s.info().bits == 4 ? "mxfp4-pack-quantized" : "mxfp8-quantized";
+  if (s.scales.op == ScaleOp::quotient) return "nvfp4-pack-quantized";
+  if (s.scales.inner == format_id<e8m0>) return s.info().bits == 4 ? "mxfp4-pack-quantized" : "mxfp8-quantized";
   if (s.format == format_id<fp8_e4m3fn>) return "float-quantized";
   return s.activation ? "int-quantized" : "pack-quantized";
 }
@@ -63,9 +63,9 @@ Json ct_arguments(const FormatInfo& format, const Granularity& g, Symmetry symme
 /// What compressed-tensors says about a scheme's weights.
 Json ct_weights(const Scheme& s) {
   Json args = ct_arguments(s.info(), s.granularity, s.symmetry, false);
-  if (s.nesting == ScaleNesting::per_tensor) args.set("strategy", "tensor_group");
+  if (s.scales.op == ScaleOp::quotient) args.set("strategy", "tensor_group");
   // Of 8 bits in groups of 32, this tells MXFP8 from floats under ordinary scales.
-  if (s.scale_type == format_id<e8m0> && s.info().bits == 8) args.set("scale_dtype", "torch.uint8");
+  if (s.scales.inner == format_id<e8m0> && s.info().bits == 8) args.set("scale_dtype", "torch.uint8");
   return args;
 }
 

@@ -82,13 +82,22 @@ Status read_codes(const Checkpoint& checkpoint, const StoredWeight& w, QMatrix& 
   return {};
 }
 
+/// `bytes` are as many as a level of that shape takes.
 Status decode_scales(std::span<const std::byte> bytes, ScaleLevel& level, const Where& where) {
   const FormatInfo& type = format_info(level.type);
   const std::size_t width = type.bits / 8;
   level.values.resize(level.rows * level.cols);
+  std::vector<std::uint8_t> codes(type.bits % 8 != 0 ? level.values.size() : 0);
+  const auto row_bytes = static_cast<std::size_t>(level_row_bytes(level));
+  for (std::size_t r = 0; r < level.rows && !codes.empty(); ++r)
+    unpack_bits({reinterpret_cast<const std::uint8_t*>(bytes.data()) + r * row_bytes, row_bytes}, type.bits,
+                std::span(codes).subspan(r * level.cols, level.cols));
   for (std::size_t i = 0; i < level.values.size(); ++i) {
     std::uint32_t code = 0;
-    std::memcpy(&code, bytes.data() + i * width, width);
+    if (codes.empty())
+      std::memcpy(&code, bytes.data() + i * width, width);
+    else
+      code = codes[i];
     const float scale = type.decode(code);
     if (!is_finite(scale)) return fail(ErrorCode::nonfinite, "scale " + std::to_string(i) + " is not finite", where);
     level.values[i] = scale;
@@ -121,30 +130,37 @@ Status decode_records(std::span<const std::byte> bytes, const QuantizedWeight& w
   return {};
 }
 
-/// The finest level of scales and the ones above it.
+Result<ScaleLevel> read_level(const Checkpoint& checkpoint, const StoredLevel& stored) {
+  const auto bytes = read_all(checkpoint, stored.spec.name);
+  if (!bytes) return propagate(bytes);
+  ScaleLevel level = stored.level;
+  if (const Status ok = decode_scales(*bytes, level, {checkpoint.path().string(), stored.spec.name, {}}); !ok)
+    return propagate(ok);
+  return level;
+}
+
+/// The levels of scales, and of offsets where there are any.
 Status read_scales(const Checkpoint& checkpoint, const StoredWeight& w, QMatrix& q) {
-  const Granularity& g = w.scheme.granularity;
-  q.scales.push_back({finest_scale_type(w.scheme), g.scale_rows(q.rows), g.scale_cols(q.cols), {}});
+  q.scales.push_back(level_shapes(w.scheme.scales, w.scheme.granularity, q.rows, q.cols)[0]);
   const std::string name = w.name + "_scale";
   const auto bytes = read_all(checkpoint, name);
   if (!bytes) return propagate(bytes);
   const Where where{checkpoint.path().string(), name, {}};
-  const bool records = w.scheme.nesting == ScaleNesting::integer;
-  if (const Status ok = records ? decode_records(*bytes, w, q, where) : decode_scales(*bytes, q.scales[0], where); !ok)
-    return ok;
-  for (const TensorSpec& spec : outer_scales(w)) {
-    const auto outer = read_all(checkpoint, spec.name);
-    if (!outer) return propagate(outer);
-    const FormatId type = records ? w.scheme.scale_type : format_id<fp32>;
-    ScaleLevel level{type,
-                     spec.shape.size() == 2 ? static_cast<std::size_t>(spec.shape[0]) : 1,
-                     static_cast<std::size_t>(spec.shape.back()),
-                     {}};
-    if (const Status ok = decode_scales(*outer, level, {checkpoint.path().string(), spec.name, {}}); !ok) return ok;
-    if (w.scheme.nesting == ScaleNesting::per_tensor && !(level.values[0] > 0.0f))
+  const Status read =
+      w.scheme.has_integer_scales() ? decode_records(*bytes, w, q, where) : decode_scales(*bytes, q.scales[0], where);
+  if (!read) return read;
+  for (const StoredLevel& stored : outer_scales(w)) {
+    auto level = read_level(checkpoint, stored);
+    if (!level) return propagate(level);
+    if (w.scheme.scales.op == ScaleOp::quotient && !(level->values[0] > 0.0f))
       return fail(ErrorCode::bad_metadata, "is no number above 0, by which scales could be divided",
-                  {checkpoint.path().string(), spec.name, {}});
-    q.scales.push_back(std::move(level));
+                  {checkpoint.path().string(), stored.spec.name, {}});
+    q.scales.push_back(std::move(*level));
+  }
+  for (const StoredLevel& stored : stored_offsets(w)) {
+    auto level = read_level(checkpoint, stored);
+    if (!level) return propagate(level);
+    q.offsets.push_back(std::move(*level));
   }
   return {};
 }
@@ -242,7 +258,7 @@ Result<QMatrix> read_weight(const Checkpoint& checkpoint, const StoredWeight& w)
     q.rows = static_cast<std::size_t>(w.rows);
     q.cols = static_cast<std::size_t>(w.cols);
     q.scheme = w.scheme;
-    q.reciprocal = w.scheme.nesting == ScaleNesting::per_tensor;
+    q.reciprocal = w.scheme.scales.op == ScaleOp::quotient;
     // Small tensors first: what is wrong with them shows before the codes' memory is asked for.
     if (const Status ok = read_scales(checkpoint, w, q); !ok) return propagate(ok);
     if (const Status ok = read_zero_points(checkpoint, w, q); !ok) return propagate(ok);

@@ -25,8 +25,19 @@ namespace kvant::io {
 
 [[nodiscard]] std::vector<std::uint64_t> scale_shape(const QuantizedWeight& weight, Convention convention);
 
-/// The tensors of the levels of scales above the finest one, in the order of QMatrix::scales.
-[[nodiscard]] std::vector<TensorSpec> outer_scales(const QuantizedWeight& weight);
+/// Bytes of one row of a level's numbers, in whole bytes.
+[[nodiscard]] std::uint64_t level_row_bytes(const ScaleLevel& level) noexcept;
+
+/// A level of numbers, without values, and the tensor that holds it: as many rows as the matrix has, or a list for all
+/// of it.
+struct StoredLevel {
+  ScaleLevel level;
+  TensorSpec spec;
+  bool in_rows;
+};
+/// The levels of scales above the inner one, in the order of QMatrix::scales, and all those of offsets.
+[[nodiscard]] std::vector<StoredLevel> outer_scales(const QuantizedWeight& weight);
+[[nodiscard]] std::vector<StoredLevel> stored_offsets(const QuantizedWeight& weight);
 
 /// `[4, 2]`.
 [[nodiscard]] std::string shape_text(std::span<const std::uint64_t> shape);

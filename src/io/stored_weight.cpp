@@ -44,37 +44,65 @@ CodeStorage code_storage(const QuantizedWeight& w, Convention convention) {
   return {"_packed", DType::i32, round_up(dense, std::uint64_t{4}), sign};
 }
 
-bool has_zero_points(const Scheme& s) noexcept {
-  return s.symmetry == Symmetry::asymmetric && s.nesting != ScaleNesting::integer;
-}
+bool has_zero_points(const Scheme& s) noexcept { return s.symmetry == Symmetry::asymmetric && !s.has_integer_scales(); }
 
 std::uint64_t record_row_bytes(const QuantizedWeight& w) {
   return packed_bytes(w.scheme.granularity.scale_cols(w.cols), integer_scale_rule(w.scheme).record_bits);
 }
 
+std::uint64_t level_row_bytes(const ScaleLevel& level) noexcept {
+  return packed_bytes(level.cols, format_info(level.type).bits);
+}
+
 std::vector<std::uint64_t> scale_shape(const QuantizedWeight& w, Convention convention) {
   const Granularity& g = w.scheme.granularity;
-  if (w.scheme.nesting == ScaleNesting::integer) return {w.rows, record_row_bytes(w)};
+  if (w.scheme.has_integer_scales()) return {w.rows, record_row_bytes(w)};
   if (convention == Convention::compressed_tensors && g.kind() == Granularity::Kind::tensor) return {1};
+  if (format_info(w.scheme.scales.inner).bits % 8 != 0)
+    return {g.scale_rows(w.rows), packed_bytes(g.scale_cols(w.cols), format_info(w.scheme.scales.inner).bits)};
   return {g.scale_rows(w.rows), g.scale_cols(w.cols)};
 }
 
-std::vector<TensorSpec> outer_scales(const QuantizedWeight& w) {
-  const std::uint64_t scales = w.scheme.granularity.scale_rows(w.rows) * w.scheme.granularity.scale_cols(w.cols);
-  switch (w.scheme.nesting) {
-    case ScaleNesting::none:
-      break;
-    case ScaleNesting::double_quant:
-      return {{w.name + "_scale_step", DType::f32, {ceil_div(scales, std::uint64_t{kScalesPerStep})}},
-              {w.name + "_scale_mean", DType::f32, {1}}};
-    case ScaleNesting::per_tensor:
-      return {{w.name + "_global_scale", DType::f32, {1}}};
-    case ScaleNesting::integer:
-      return {{w.name + "_super_scale",
-               scale_dtype(w.scheme.scale_type, Convention::kvant),
-               {w.rows, ceil_div(w.cols, std::uint64_t{kSuperScaleColumns})}}};
+namespace {
+
+/// The levels above the inner one: a run's step and the mean, a number for the matrix, numbers of rows.
+void add_outer_levels(const QuantizedWeight& w, const NumberStack& stack, const std::string& what,
+                      std::vector<StoredLevel>& out) {
+  const std::vector<ScaleLevel> levels =
+      level_shapes(stack, w.scheme.granularity, static_cast<std::size_t>(w.rows), static_cast<std::size_t>(w.cols));
+  for (std::size_t i = 1; i < levels.size(); ++i) {
+    const bool in_rows = stack.is_nested_in_rows();
+    const std::string name = i == 2                      ? w.name + "_" + what + "_mean"
+                             : in_rows                   ? w.name + "_super_" + what
+                             : stack.has_matrix_number() ? w.name + "_global_" + what
+                                                         : w.name + "_" + what + "_step";
+    const DType dtype = scale_dtype(levels[i].type, Convention::kvant);
+    if (in_rows)
+      out.push_back({levels[i], {name, dtype, {levels[i].rows, levels[i].cols}}, true});
+    else
+      out.push_back({levels[i], {name, dtype, {levels[i].cols}}, false});
   }
-  return {};
+}
+
+}  // namespace
+
+std::vector<StoredLevel> outer_scales(const QuantizedWeight& w) {
+  std::vector<StoredLevel> out;
+  add_outer_levels(w, w.scheme.scales, "scale", out);
+  return out;
+}
+
+std::vector<StoredLevel> stored_offsets(const QuantizedWeight& w) {
+  std::vector<StoredLevel> out;
+  if (!w.scheme.offsets) return out;
+  ScaleLevel inner = level_shapes(*w.scheme.offsets, w.scheme.granularity, static_cast<std::size_t>(w.rows),
+                                  static_cast<std::size_t>(w.cols))[0];
+  const unsigned bits = format_info(inner.type).bits;
+  const std::uint64_t width = bits % 8 == 0 ? inner.cols : level_row_bytes(inner);
+  const TensorSpec spec{w.name + "_offset", scale_dtype(inner.type, Convention::kvant), {inner.rows, width}};
+  out.push_back({std::move(inner), spec, true});
+  add_outer_levels(w, *w.scheme.offsets, "offset", out);
+  return out;
 }
 
 namespace {
@@ -84,10 +112,23 @@ bool packs_zero_points(const QuantizedWeight& w, Convention convention) {
   return convention == Convention::compressed_tensors && !w.scheme.activation;
 }
 
+/// The codes of numbers, those of fewer than 8 bits as rows of dense bit streams.
 std::vector<std::byte> encode_scales(const ScaleLevel& level) {
   const FormatInfo& type = format_info(level.type);
+  const auto row_bytes = static_cast<std::size_t>(level_row_bytes(level));
+  std::vector<std::byte> bytes(row_bytes * level.rows);
+  if (type.bits % 8 != 0) {
+    std::vector<std::uint8_t> codes(level.cols);
+    std::vector<std::uint8_t> packed(row_bytes);
+    for (std::size_t r = 0; r < level.rows; ++r) {
+      for (std::size_t c = 0; c < level.cols; ++c)
+        codes[c] = static_cast<std::uint8_t>(type.encode(level.values[r * level.cols + c]));
+      pack_bits(codes, type.bits, packed);
+      std::memcpy(bytes.data() + r * row_bytes, packed.data(), row_bytes);
+    }
+    return bytes;
+  }
   const std::size_t width = type.bits / 8;
-  std::vector<std::byte> bytes(level.values.size() * width);
   for (std::size_t i = 0; i < level.values.size(); ++i) {
     const std::uint32_t code = type.encode(level.values[i], {});
     std::memcpy(bytes.data() + i * width, &code, width);
@@ -168,9 +209,10 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   const std::string_view name = block != nullptr ? block->name : std::string_view();
   if (name == "nvfp4" && input.empty()) return std::nullopt;
   if ((name == "mxfp4" || name == "mxfp8_e4m3fn") && (input.empty() || input == name)) return std::nullopt;
-  if (s.nesting != ScaleNesting::none) return "it has no scheme like " + to_text(s);
-  if (s.scale_type != format_id<fp16> && s.scale_type != format_id<bf16> && s.scale_type != format_id<fp32>)
-    return "its scales are " + std::string(format_info(s.scale_type).name);
+  if (s.scales.outer || s.offsets) return "it has no scheme like " + to_text(s);
+  const FormatId scale = s.scales.inner;
+  if (scale != format_id<fp16> && scale != format_id<bf16> && scale != format_id<fp32>)
+    return "its scales are " + std::string(format_info(scale).name);
   if (s.format == format_id<fp8_e4m3fn>) {
     const bool per_row = kind == Kind::channel || kind == Kind::tensor;
     if (per_row && (input.empty() || input == "fp8-token")) return std::nullopt;
@@ -188,8 +230,7 @@ std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention conv
   const CodeStorage codes = code_storage(w, convention);
   std::vector<TensorSpec> specs;
   specs.push_back({w.name + codes.suffix, codes.dtype, {w.rows, codes.row_bytes * 8 / dtype_info(codes.dtype).bits}});
-  const DType scales =
-      w.scheme.nesting == ScaleNesting::integer ? DType::u8 : scale_dtype(finest_scale_type(w.scheme), convention);
+  const DType scales = w.scheme.has_integer_scales() ? DType::u8 : scale_dtype(w.scheme.scales.inner, convention);
   specs.push_back({w.name + "_scale", scales, scale_shape(w, convention)});
   if (has_zero_points(w.scheme)) {
     const auto shape = scale_shape(w, convention);
@@ -201,7 +242,8 @@ std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention conv
     else
       specs.push_back({w.name + "_zero_point", plain, shape});
   }
-  for (TensorSpec& spec : outer_scales(w)) specs.push_back(std::move(spec));
+  for (StoredLevel& level : outer_scales(w)) specs.push_back(std::move(level.spec));
+  for (StoredLevel& level : stored_offsets(w)) specs.push_back(std::move(level.spec));
   // compressed-tensors stores no shape beside bytes of float codes, which fill their columns.
   const bool needs_shape = !codes.suffix.empty() && (convention == Convention::kvant || codes.dtype == DType::i32);
   if (needs_shape) specs.push_back({w.name + "_shape", DType::i64, {2}});
@@ -210,14 +252,14 @@ std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention conv
 
 Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Convention convention, std::uint64_t first_row,
                   const QMatrix& band) {
-  if (w.scheme.nesting == ScaleNesting::per_tensor && !band.reciprocal)
+  if (w.scheme.scales.op == ScaleOp::quotient && !band.reciprocal)
     return fail(ErrorCode::unsupported,
                 "its matrix-wide scale is a factor, expected a divisor: files hold what "
                 "ScaleConvention::compressed_tensors chooses",
                 {{}, w.name, {}});
   if (!band.columns.empty())
     return fail(ErrorCode::unsupported, "its columns are not in their own order", {{}, w.name, {}});
-  if (!is_listed(w.scheme.format) || !is_listed(w.scheme.scale_type))
+  if (!is_listed(w.scheme.format) || !is_listed(w.scheme.scales.inner))
     return fail(ErrorCode::unsupported,
                 "its format " + std::string(w.scheme.info().name) +
                     " is the program's own: no file holds its levels, so none could be read back",
@@ -234,10 +276,10 @@ Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Conventio
               std::span<std::uint8_t>(codes).subspan(r * storage.row_bytes, storage.row_bytes));
   }
   const std::uint64_t block_rows = w.scheme.granularity.block_rows(w.rows);
-  const bool records = w.scheme.nesting == ScaleNesting::integer;
+  const bool records = w.scheme.has_integer_scales();
   const std::uint64_t first_scale = first_row / block_rows * band.scales[0].cols;
   const std::uint64_t scale_offset =
-      records ? first_row * record_row_bytes(w) : first_scale * (format_info(band.scales[0].type).bits / 8);
+      records ? first_row * record_row_bytes(w) : first_row / block_rows * level_row_bytes(band.scales[0]);
   Status status = writer.write(w.name + storage.suffix, first_row * storage.row_bytes, bytes_of(codes));
   if (status)
     status = writer.write(w.name + "_scale", scale_offset,
@@ -246,13 +288,16 @@ Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Conventio
     status = packs_zero_points(w, convention)
                  ? writer.write(w.name + "_zero_point", first_scale * w.scheme.info().bits / 8, pack_zero_points(band))
                  : writer.write(w.name + "_zero_point", first_scale, plain_zero_points(band));
-  const std::vector<TensorSpec> outer = outer_scales(w);
-  for (std::size_t i = 0; status && i < outer.size(); ++i) {
-    // One number or list for the whole matrix, or rows as the matrix has them.
-    const ScaleLevel& level = band.scales[i + 1];
-    const std::uint64_t at = records ? first_row * level.cols * (format_info(level.type).bits / 8) : 0;
-    status = writer.write(outer[i].name, at, encode_scales(level));
-  }
+  // One number or list for the whole matrix, or rows as the matrix has them.
+  const auto write_level = [&](const StoredLevel& stored, const ScaleLevel& level) {
+    if (status)
+      status =
+          writer.write(stored.spec.name, stored.in_rows ? first_row * level_row_bytes(level) : 0, encode_scales(level));
+  };
+  const std::vector<StoredLevel> outer = outer_scales(w);
+  for (std::size_t i = 0; i < outer.size(); ++i) write_level(outer[i], band.scales[i + 1]);
+  const std::vector<StoredLevel> offsets = stored_offsets(w);
+  for (std::size_t i = 0; i < offsets.size(); ++i) write_level(offsets[i], band.offsets[i]);
   if (status && first_row == 0 && stored_tensors(w, convention).back().name == w.name + "_shape") {
     const std::uint64_t shape[2] = {w.rows, w.cols};
     status = writer.write(w.name + "_shape", 0, std::as_bytes(std::span(shape)));

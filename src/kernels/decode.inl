@@ -17,31 +17,48 @@ template <class Value>
   if (i < first + n) store(out + i, value(load_bytes(codes + i, first + n - i)), lanes(0, first + n - i));
 }
 
+/// What is added to the products of a group: less its offset. Without offsets that is -0, which changes none.
+struct Addends {
+  GroupNumbers offsets;
+  std::size_t group;
+  explicit Addends(const GroupScales& s) noexcept : offsets(s.offsets), group(s.group) {}
+  Floats of(std::size_t first) const noexcept {
+    if (offsets.stored == nullptr) return splat(-0.0f);
+    float offset[kLanes];
+    store(offset, group_numbers(offsets, first / group, lanes(0, 1)));
+    return splat(-offset[0]);
+  }
+};
+
 /// Codes of up to 4 bits: the 16 results of a group, looked up.
 inline void decode_small(const DecodeArgs& g) noexcept {
   float values[16];
   for (std::size_t i = 0; i < 16; ++i) values[i] = g.format->values[i & ((1u << g.format->bits) - 1u)];
   Floats levels[kParts];
   for (std::size_t part = 0; part < kParts; ++part) levels[part] = load(values + part * kLanes);
+  const Addends addends(g.scales);
   for_each_scale(
       g.scales, g.n, [&, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
         Floats results[kParts];
+        const Floats addend = addends.of(first);
         for (std::size_t part = 0; part < kParts; ++part)
-          results[part] = multiply(splat(s.value), subtract(levels[part], splat(static_cast<float>(s.zero))));
+          results[part] = fma(splat(s.value), subtract(levels[part], splat(static_cast<float>(s.zero))), addend);
         const Table16 table(results);
         decode_group(codes, out, first, n, [&](Words code) { return table[code]; });
       });
 }
 
-/// Any codes: scale * (value(codes) - zero).
+/// Any codes: scale * (value(codes) - zero) - offset.
 template <class Value>
 inline void decode_with(const DecodeArgs& g, Value value) noexcept {
+  const Addends addends(g.scales);
   for_each_scale(g.scales, g.n,
                  [=, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
                    const Floats scale = splat(s.value);
                    const Floats zero_point = splat(static_cast<float>(s.zero));
+                   const Floats addend = addends.of(first);
                    decode_group(codes, out, first, n,
-                                [&](Words code) { return multiply(scale, subtract(value(code), zero_point)); });
+                                [&](Words code) { return fma(scale, subtract(value(code), zero_point), addend); });
                  });
 }
 

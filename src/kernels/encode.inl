@@ -11,6 +11,13 @@ struct GroupScale {
   bool ordinary;
 };
 
+inline Floats group_numbers(const GroupNumbers& s, std::size_t first, Lanes which) noexcept {
+  const Floats stored = load(s.stored + first, which);
+  return s.op == ScaleOp::product    ? multiply(stored, splat(s.factor))
+         : s.op == ScaleOp::quotient ? divide(stored, splat(s.factor))
+                                     : fma(stored, splat(s.factor), splat(s.addend));
+}
+
 /// Up to 16 groups at a time: their scales, 1 / scale, and zero points.
 struct ScaleBatch {
   float scale[16], inverse[16];
@@ -20,15 +27,10 @@ struct ScaleBatch {
   ScaleBatch(const GroupScales& s, std::size_t first, std::size_t count) noexcept {
     const Words least = splat_word((127 - 60) << 23);
     const Words most = splat_word((127 + 60) << 23);
-    const Floats factor = splat(s.factor);
-    const Floats addend = splat(s.addend);
     if (s.zeros != nullptr) __builtin_memcpy(zero, s.zeros + first, count * sizeof *zero);
     for (std::size_t i = 0; i < count; i += kLanes) {
       const Lanes which = lanes(0, count - i);
-      const Floats stored = load(s.stored + first + i, which);
-      const Floats value = s.op == ScaleOp::product    ? multiply(stored, factor)
-                           : s.op == ScaleOp::quotient ? divide(stored, factor)
-                                                       : fma(stored, factor, addend);
+      const Floats value = group_numbers(s.scales, first + i, which);
       store(scale + i, value);
       store(inverse + i, divide(splat(1.0f), value));
       const Words size = select(which, absolute_bits(value), least);

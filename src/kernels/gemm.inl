@@ -135,7 +135,8 @@ struct Stream {
   /// From the end of a group's codes over its record to the next group.
   [[gnu::always_inline]] void next_group(const GemmArgs& g) noexcept {
     for (std::size_t j = 0; j < P; ++j)
-      codes[j] += W::kColumns * (g.shape->scales_f32 ? 4 : 2) + (g.shape->has_zeros ? 64 : 0);
+      codes[j] +=
+          W::kColumns * (g.shape->scales_f32 ? 4 : 2) * (g.shape->has_offsets ? 2 : 1) + (g.shape->has_zeros ? 64 : 0);
   }
   [[gnu::always_inline]] void load_scales(const GemmArgs& g, Floats (&scale)[P * NV]) const noexcept {
     if (g.shape->scales_f32) {
@@ -146,6 +147,11 @@ struct Stream {
       for (std::size_t v = 0; v < P * NV; ++v)
         scale[v] = load_f16(codes[v / NV] - 2 * offset[v / NV] + 2 * kLanes * (v % NV));
     }
+  }
+  [[gnu::always_inline]] Floats offsets(const GemmArgs& g, std::size_t v) const noexcept {
+    const unsigned char* record = codes[v / NV] - 4 * offset[v / NV];
+    const std::size_t place = W::kColumns + offset[v / NV] + v % NV * kLanes;
+    return g.shape->scales_f32 ? load_f32(record + 4 * place) : load_f16(record + 2 * place);
   }
   [[gnu::always_inline]] Words zeros(const GemmArgs& g, std::size_t v) const noexcept {
     const unsigned char* record = codes[v / NV] - 4 * offset[v / NV];
@@ -251,6 +257,14 @@ template <class W, std::size_t MR, std::size_t P, std::size_t NV>
   store_sums(g, at, sum, nullptr);
 }
 
+/// A row of sums less the offsets of a group times the sum of the row's activations in it.
+template <class W, std::size_t P, std::size_t NV>
+[[gnu::always_inline]] inline void subtract_offsets(const Stream<W, P, NV>& stream, const GemmArgs& g, Floats sum_of_a,
+                                                    Floats (&sum)[P * NV]) noexcept {
+#pragma GCC unroll 8
+  for (std::size_t c = 0; c < P * NV; ++c) sum[c] = minus_fma(stream.offsets(g, c), sum_of_a, sum[c]);
+}
+
 /// Layouts with groups: a chain per group, then a chain over groups.
 template <class W, std::size_t MR, std::size_t P, std::size_t NV>
 [[gnu::noinline]] void tile_grouped(const GemmArgs& g, const Place& at) noexcept {
@@ -287,6 +301,9 @@ template <class W, std::size_t MR, std::size_t P, std::size_t NV>
     for (std::size_t r = 0; r < MR; ++r)
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < P * NV; ++c) sum[r][c] = fma(part[r][c], scale[c], sum[r][c]);
+    if (g.shape->has_offsets)
+      for (std::size_t r = 0; r < MR; ++r)
+        subtract_offsets(stream, g, splat(g.a_sums_f32[(at.row + r) * groups + index]), sum[r]);
     stream.next_group(g);
   }
   store_sums(g, at, sum, nullptr);
@@ -391,6 +408,9 @@ template <class D, std::size_t MR, std::size_t P, std::size_t NV>
     for (std::size_t r = 0; r < MR; ++r)
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < kN; ++c) sum[r][c] = fma(to_floats(total[r][c]), scale[c], sum[r][c]);
+    if (g.shape->has_offsets)
+      for (std::size_t r = 0; r < MR; ++r)
+        subtract_offsets(stream, g, to_floats(splat_word(group_sums[r * groups + index])), sum[r]);
     stream.next_group(g);
   }
   store_sums(g, at, sum, g.a_scales);

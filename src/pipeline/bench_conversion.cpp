@@ -125,7 +125,7 @@ Result<Conversion> grid_conversion(std::string_view text, MatrixView<const float
   ask_for_huge_pages(q->codes.data(), q->codes.size());
   const auto grid_on = [&](const kernels::Kernels& table) {
     const Grid grid(scheme, table);
-    return scheme.nesting == ScaleNesting::per_tensor ? grid.under(q->scales[1].values[0], q->reciprocal) : grid;
+    return scheme.scales.has_matrix_number() ? grid.under(q->scales[1].values[0], q->reciprocal) : grid;
   };
   const Grid fast = grid_on(context.kernels());
   const Grid slow = grid_on(kernels::generic::kTable);

@@ -151,7 +151,7 @@ namespace {
 
 /// What no checkpoint can hold, or nothing here can choose.
 Status check_storable(const Scheme& scheme) {
-  if (!is_listed(scheme.format) || !is_listed(scheme.scale_type))
+  if (!is_listed(scheme.format) || !is_listed(scheme.scales.inner))
     return fail(ErrorCode::unsupported,
                 "the format " + std::string(scheme.info().name) +
                     " is the program's own: no file holds its levels, so none could be read back");

@@ -38,8 +38,8 @@ Error located(Error error, const io::Checkpoint& checkpoint, const std::string& 
 /// Rows per band: a whole number of the scheme's row blocks and of 32 rows, at least one of each.
 std::uint64_t band_rows(const Scheme& scheme, std::uint64_t rows, std::uint64_t cols, bool rowwise) {
   const std::uint64_t block = scheme.is_cast() ? 1 : scheme.granularity.block_rows(static_cast<std::size_t>(rows));
-  const bool whole = !rowwise || scheme.granularity.kind() == Granularity::Kind::tensor ||
-                     scheme.nesting == ScaleNesting::double_quant;
+  // One number for the matrix alone is found beforehand: find_shared_amax().
+  const bool whole = !rowwise || (scheme.spans_matrix() && !scheme.scales.has_matrix_number());
   if (whole || block >= rows) return std::max<std::uint64_t>(rows, 1);
   const std::uint64_t step = block % 32 == 0 ? block : block * 32;
   return std::max(kBandElements / std::max<std::uint64_t>(cols, 1) / step * step, step);
@@ -178,7 +178,7 @@ Status find_shared_amax(Run& run, const Plan& plan) {
   std::map<std::string, float> sets;
   std::map<std::string, std::string> set_of;
   for (const TensorPlan& t : plan.tensors) {
-    if (t.action != Action::quantize || t.scheme.nesting != ScaleNesting::per_tensor) continue;
+    if (t.action != Action::quantize || !t.scheme.scales.has_matrix_number()) continue;
     const auto most = largest_magnitude(run, *source.find(t.name));
     if (!most) return tl::unexpected<Error>(located(most.error(), source, t.name));
     const std::string joined = nn::joined_with(t.name);
@@ -193,7 +193,7 @@ Status find_shared_amax(Run& run, const Plan& plan) {
 std::uint64_t bytes_read_twice(const io::Checkpoint& source, const Plan& plan) {
   std::uint64_t sum = 0;
   for (const TensorPlan& t : plan.tensors)
-    if (t.action == Action::quantize && t.scheme.nesting == ScaleNesting::per_tensor) sum += source.find(t.name)->bytes;
+    if (t.action == Action::quantize && t.scheme.scales.has_matrix_number()) sum += source.find(t.name)->bytes;
   return sum;
 }
 
@@ -206,10 +206,10 @@ io::QuantizedWeight stored_as(const std::string& name, std::span<const std::uint
 /// What holds larger scales, where a scheme has a choice.
 std::string clamping_advice(const Scheme& scheme) {
   Scheme wider = scheme;
-  wider.scale_type = format_id<fp32>;
+  wider.scales.inner = format_id<fp32>;
+  if (wider.offsets) wider.offsets->inner = format_id<fp32>;
   const std::string text = to_text(wider);
-  const bool helps =
-      scheme.nesting == ScaleNesting::none && scheme.scale_type != format_id<fp32> && parse_scheme(text).has_value();
+  const bool helps = !scheme.scales.outer && scheme.scales.inner != format_id<fp32> && parse_scheme(text).has_value();
   return helps ? "; " + text + " holds them" : "";
 }
 
@@ -269,7 +269,7 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
     report.clamped += q.clamped_scales;
     if (report.clamped != 0 && job.nonfinite != NonFinite::keep)
       return fail(ErrorCode::scale_overflow, std::to_string(report.clamped) + " scales exceed " +
-                                                 std::string(format_info(scheme.scale_type).name) +
+                                                 std::string(format_info(scheme.scales.chosen_type()).name) +
                                                  clamping_advice(scheme) + "; --nonfinite keep clamps them");
     meter.add(
         measure(*band, run.context, [&](std::size_t r, std::span<float> out) { dequantize_row(q, grid, r, out); }));

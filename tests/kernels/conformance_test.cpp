@@ -62,15 +62,15 @@ std::vector<WeightShape> shapes_of(Packing packing) {
     for (const std::size_t k : kK)
       for (const std::size_t group : groups_of(packing, k))
         for (const bool scales_f32 : {false, true})
-          for (const bool has_zeros : {false, true})
-            if ((group != 0 || (!scales_f32 && !has_zeros)) && count++ % test_stride() == 0)
-              shapes.push_back({packing, n, k, group, scales_f32, has_zeros});
+          for (const int record : {0, 1, 2})  // no zero points, some, offsets
+            if ((group != 0 || (!scales_f32 && record == 0)) && count++ % test_stride() == 0)
+              shapes.push_back({packing, n, k, group, scales_f32, record == 1, record == 2});
   return shapes;
 }
 
 std::string describe_shape(const WeightShape& s) {
   return "n=" + std::to_string(s.n) + " k=" + std::to_string(s.k) + " group=" + std::to_string(s.group) +
-         (s.scales_f32 ? " f32" : " f16") + (s.has_zeros ? " zeros" : "");
+         (s.scales_f32 ? " f32" : " f16") + (s.has_zeros ? " zeros" : "") + (s.has_offsets ? " offsets" : "");
 }
 
 std::vector<float> random_vector(std::size_t n, std::uint64_t seed) {
@@ -116,7 +116,8 @@ void check_gemm_specials(const Op& op, kernels::Gemm gemm, kernels::Gemm referen
                             100,
                             groups_of(packing, 100)[seed % groups_of(packing, 100).size()],
                             seed % 2 == 0 || packing == Packing::f32,
-                            seed % 3 == 0};
+                            seed % 3 == 0,
+                            seed % 3 == 1 && packing != Packing::f32 && packing != Packing::bf16};
     PlainWeights w = random_weights(shape, seed);
     PlainActivations a = random_activations(7, shape.k, shape.group, seed);
     std::vector<float> bias = random_vector(shape.n, seed);
@@ -465,12 +466,23 @@ std::vector<FormatId> formats_of(const Op& op) {
 struct GuardedScales {
   GuardedBuffer<float> stored;
   GuardedBuffer<std::int16_t> zeros;
+  GuardedBuffer<float> offsets;
   kernels::GroupScales args;
 
   GuardedScales(const std::vector<float>& s, const std::vector<std::int16_t>& z, std::size_t group, kernels::ScaleOp op,
                 Edge edge)
-      : stored(s, edge), zeros(z, edge), args{stored.data(), z.empty() ? nullptr : zeros.data(),           group, op,
-                                              0.37f,         op == kernels::ScaleOp::affine ? 0.01f : 0.0f} {}
+      : stored(s, edge),
+        zeros(z, edge),
+        offsets(s, edge),
+        args{{stored.data(), op, 0.37f, op == kernels::ScaleOp::affine ? 0.01f : 0.0f},
+             z.empty() ? nullptr : zeros.data(),
+             group} {}
+  /// With offsets of the same kind.
+  [[nodiscard]] kernels::GroupScales with_offsets() const {
+    kernels::GroupScales all = args;
+    all.offsets = {offsets.data(), args.scales.op, -1.7f, args.scales.addend};
+    return all;
+  }
 };
 
 struct ScaleCase {
@@ -534,7 +546,7 @@ void check_every_magnitude(const KernelFormat& format, const FormatInfo& info,
     for (const std::uint32_t bits : {0u, 0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc00000u, 0x7f800001u})
       x.push_back(std::bit_cast<float>(bits));
     const auto zero = static_cast<std::int16_t>(s % 3 == 0 ? 0 : s % 3 == 1 ? info.low : info.high);
-    const kernels::GroupScales scales{&kScales[s], &zero, x.size(), kernels::ScaleOp::product, 1.0f, 0.0f};
+    const kernels::GroupScales scales{{&kScales[s]}, &zero, x.size()};
     std::vector<std::uint8_t> expected(x.size());
     std::vector<std::uint8_t> codes(x.size());
     reference({&format.args, x.data(), x.size(), scales, expected.data()});
@@ -639,17 +651,20 @@ void check(const Op&, DecodeSlot slot, const Kernels& tier) {
       std::vector<std::uint8_t> codes(c.n);
       ++seed;
       for (std::size_t i = 0; i < c.n; ++i) codes[i] = static_cast<std::uint8_t>((i + seed * 37) % (1u << f.bits));
-      const auto decode = [&](const Kernels& table, Edge edge) {
+      const auto decode = [&](const Kernels& table, Edge edge, bool has_offsets) {
         const GuardedScales scales(c.stored, c.zeros, c.group, c.op, edge);
         const GuardedBuffer<std::uint8_t> input(codes, edge);
         const GuardedBuffer<float> out(c.n, edge);
-        (table.*slot)({&format.args, input.data(), c.n, scales.args, out.data()});
+        (table.*slot)({&format.args, input.data(), c.n, has_offsets ? scales.with_offsets() : scales.args, out.data()});
         return std::vector<float>{out.span().begin(), out.span().end()};
       };
-      const std::vector<float> expected = decode(generic(), Edge::end);
-      for (const Edge edge : {Edge::start, Edge::end})
-        ASSERT_EQ(first_difference(decode(tier, edge).data(), expected.data(), c.n), -1)
-            << f.name << " n=" << c.n << " group=" << c.group << " op=" << static_cast<int>(c.op);
+      for (const bool has_offsets : {false, true}) {
+        const std::vector<float> expected = decode(generic(), Edge::end, has_offsets);
+        for (const Edge edge : {Edge::start, Edge::end})
+          ASSERT_EQ(first_difference(decode(tier, edge, has_offsets).data(), expected.data(), c.n), -1)
+              << f.name << " n=" << c.n << " group=" << c.group << " op=" << static_cast<int>(c.op)
+              << (has_offsets ? " offsets" : "");
+      }
     }
   }
 }
@@ -715,11 +730,11 @@ std::vector<Scheme> symmetric_schemes() {
     for (const Granularity& granularity :
          {Granularity(PerChannel{}), Granularity(PerGroup{32}), Granularity(PerGroup{7})})
       for (const FormatInfo& type : kFormats) {
-        const Scheme s{id, granularity, Symmetry::symmetric, *format_from_name(type.name), std::nullopt, {}};
+        const Scheme s{id, granularity, Symmetry::symmetric, {*format_from_name(type.name)}, {}, {}};
         if (check_scheme(s, "")) schemes.push_back(s);
       }
   for (const BlockFormat& b : kBlockFormats)
-    if (b.scheme.symmetry == Symmetry::symmetric) schemes.push_back(b.scheme);
+    if (b.scheme.symmetry == Symmetry::symmetric && !b.scheme.offsets) schemes.push_back(b.scheme);
   return schemes;
 }
 
@@ -728,12 +743,12 @@ void check(const Op&, decltype(&Kernels::plain_scales), const Kernels& tier) {
   std::size_t declined = 0;
   for (const Scheme& scheme : symmetric_schemes())
     for (const PowerRule rule : {PowerRule::floor, PowerRule::up, PowerRule::nearest, PowerRule::ct}) {
-      if (rule != PowerRule::floor && scheme.scale_type != format_id<e8m0>) break;
+      if (rule != PowerRule::floor && scheme.scales.inner != format_id<e8m0>) break;
       for (const float size : {1.0f, 1e-3f, 1e-30f, 1e6f, 0.0f, 1e-42f, 1e38f})
         for (const std::size_t n :
              {std::size_t{0}, std::size_t{1}, std::size_t{31}, std::size_t{100}, std::size_t{500}}) {
           Grid grid(scheme, tier);
-          if (scheme.nesting == ScaleNesting::per_tensor) grid = grid.under(n % 2 == 0 ? 0.37f : 2688.0f, n % 2 == 0);
+          if (scheme.scales.has_matrix_number()) grid = grid.under(n % 2 == 0 ? 0.37f : 2688.0f, n % 2 == 0);
           const std::vector<float> x = scale_inputs(n, scheme.granularity.block_cols(n), size, turn++);
           declined += check_plain_scales(grid, rule, x, turn % 2 == 0 ? Edge::start : Edge::end) ? 0u : 1u;
           if (testing::Test::HasFailure()) return;

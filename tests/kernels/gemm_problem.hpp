@@ -80,6 +80,7 @@ struct GemmProblem {
     shape.panel_stride = panel_bytes(w);
     shape.scales_f32 = w.scales_f32;
     shape.has_zeros = w.has_zeros;
+    shape.has_offsets = w.has_offsets;
     shape.zero = w.zero;
     shape.code_step = w.code_step;
     for (std::size_t i = 0; i < 256; ++i) shape.levels[i] = w.levels[i % 16];
@@ -88,7 +89,7 @@ struct GemmProblem {
     args.a_s8 = a_s8.data();
     args.lda = a.lda;
     args.a_scales = a_scales.data();
-    args.a_sums_f32 = w.has_zeros ? a_sums_f32.data() : nullptr;
+    args.a_sums_f32 = w.has_zeros || w.has_offsets ? a_sums_f32.data() : nullptr;
     args.a_sums_s32 = a_sums_s32.data();
     args.bias = b.empty() ? nullptr : bias.data();
     args.ldy = w.n;

@@ -28,9 +28,9 @@ std::vector<WeightShape> shapes(Packing packing) {
     for (const std::size_t k : {std::size_t{1}, std::size_t{9}, std::size_t{64}, std::size_t{172}})
       for (const std::size_t group : {std::size_t{32}, std::size_t{64}, k})
         for (const bool scales_f32 : {false, true})
-          for (const bool has_zeros : {false, true})
-            if (grouped ? group <= k : group == k && !scales_f32 && !has_zeros)
-              all.push_back({packing, n, k, grouped ? group : 0, scales_f32, has_zeros});
+          for (const int record : {0, 1, 2})  // no zero points, some, offsets
+            if (grouped ? group <= k : group == k && !scales_f32 && record == 0)
+              all.push_back({packing, n, k, grouped ? group : 0, scales_f32, record == 1, record == 2});
   return all;
 }
 
@@ -57,7 +57,8 @@ double reach(const PlainWeights& w, std::size_t row, std::size_t col) {
   if (!w.grouped()) return std::fabs(double{w.values[row * w.k + col]});
   const std::size_t at = row * w.groups() + col / w.group;
   return (std::fabs(w.level(row, col)) + (w.has_zeros ? std::fabs(double(w.zeros[at] - w.zero)) : 0.0)) *
-         std::fabs(double{w.scales[at]});
+             std::fabs(double{w.scales[at]}) +
+         std::fabs(w.offset(at));
 }
 
 void expect_float_product(Packing packing, kernels::Gemm gemm) {
@@ -82,10 +83,13 @@ void expect_integer_product(Packing packing, kernels::Gemm gemm) {
     const PlainActivations a = random_activations(3, shape.k, shape.group, seed);
     const std::vector<float> bias(seed % 2 == 0 ? shape.n : 0, 0.75f);
     const std::vector<float> y = GemmProblem(w, a, bias, Edge::end).run(gemm, 3, Edge::end);
-    // Exact within a group: what rounds is its conversion, its product, and the scale of the row.
+    // Exact within a group: what rounds is its conversion, its product, its offset's, and the scale of the row.
     expect_product(
-        w, y, 3, bias, 2 * w.groups() + 2, [&](std::size_t row, std::size_t j) { return w.integer_value(row, j); },
-        [&](std::size_t row, std::size_t j) { return std::fabs(w.integer_value(row, j)); },
+        w, y, 3, bias, 3 * w.groups() + 2, [&](std::size_t row, std::size_t j) { return w.integer_value(row, j); },
+        [&](std::size_t row, std::size_t j) {
+          const double offset = w.offset(row * w.groups() + j / w.group);
+          return std::fabs(w.integer_value(row, j) + offset) + std::fabs(offset);
+        },
         [&](std::size_t i, std::size_t j) { return a.s8[i * a.lda + j] * double{a.scales[i]}; });
   }
 }

@@ -33,8 +33,8 @@ const std::vector<std::string> kIntegerScaled{"is4", "is3", "is2"};
 std::vector<std::string> all_block_formats() {
   std::vector<std::string> all;
   for (const kvant::BlockFormat& b : kvant::kBlockFormats) all.emplace_back(b.name);
-  all.insert(all.end(),
-             {"nf4-g64-dq", "int4-g32-dq", "int4-g32-asym-dq", "fp4_e2m1-channel-dq", "int4-g32-scale:e8m0"});
+  all.insert(all.end(), {"nf4-g64-dq", "int4-g32-dq", "int4-g32-asym-dq", "fp4_e2m1-channel-dq", "int4-g32-scale:e8m0",
+                         "uint4-g64-fzero", "uint8-channel-fzero-scale:bf16", "uint2-g16-fzero-scale:fp32"});
   return all;
 }
 
@@ -79,11 +79,33 @@ TEST(BlockFormats, AreNamesForWholeSchemes) {
 }
 
 TEST(BlockFormats, RefusePartsThatDoNotFit) {
-  for (const char* text :
-       {"mxfp4-g32", "nvfp4-sym", "is4-asym", "is4-", "nf4-g64-dq-scale:fp16", "nf4-g64-scale:bf16-dq", "nf4-dq",
-        "int4-g32-asym-scale:e8m0", "int4-g32-full-scale:e8m0", "iq4_nl-g32-scale:e8m0", "int1-g32-scale:e8m0",
-        "e8m0-g32", "ue4m3-tensor", "even2-g32", "int8_q6-g32-asym", "int8_q6-g32-full", "mxfp4/int8-channel",
-        "int4-g32-scale:int8", "bf16-dq"})
+  for (const char* text : {"mxfp4-g32",
+                           "nvfp4-sym",
+                           "is4-asym",
+                           "is4-",
+                           "nf4-g64-dq-scale:fp16",
+                           "nf4-g64-scale:bf16-dq",
+                           "nf4-dq",
+                           "int4-g32-asym-scale:e8m0",
+                           "int4-g32-full-scale:e8m0",
+                           "iq4_nl-g32-scale:e8m0",
+                           "int1-g32-scale:e8m0",
+                           "e8m0-g32",
+                           "ue4m3-tensor",
+                           "even2-g32",
+                           "int8_q6-g32-asym",
+                           "int8_q6-g32-full",
+                           "mxfp4/int8-channel",
+                           "int4-g32-scale:int8",
+                           "bf16-dq",
+                           "int4-g32-fzero",
+                           "uint4-tensor-fzero",
+                           "uint4-g32-asym-fzero",
+                           "uint4-g32-fzero-dq",
+                           "uint4-g32-fzero-scale:fp8_e5m2",
+                           "nf4-g64-fzero",
+                           "q4_k-g32",
+                           "fp32-fzero"})
     EXPECT_EQ(kvant::parse_scheme(text).error().code, kvant::ErrorCode::bad_scheme) << text;
 }
 
@@ -99,6 +121,15 @@ TEST(BlockFormats, SayWhatTheyStorePerWeight) {
   EXPECT_EQ(bits("is3"), 3.25 + 2 * 16.0 / 4096);
   EXPECT_EQ(bits("is2"), 2.25 + 2 * 16.0 / 4096);
   EXPECT_NEAR(bits("nf4-g64-dq"), 4 + 8.0 / 64 + 32.0 / (64 * 256), 1e-5);
+  // ggml-common.h's sizes of blocks: 144, 176, 84, 110 and 210 bytes for 256 weights, 20 and 24 for 32.
+  EXPECT_EQ(bits("q4_k"), 144 * 8 / 256.0);
+  EXPECT_EQ(bits("q5_k"), 176 * 8 / 256.0);
+  EXPECT_EQ(bits("q2_k"), 84 * 8 / 256.0);
+  EXPECT_EQ(bits("q3_k"), 110 * 8 / 256.0);
+  EXPECT_EQ(bits("q6_k"), 210 * 8 / 256.0);
+  EXPECT_EQ(bits("q4_1"), 20 * 8 / 32.0);
+  EXPECT_EQ(bits("q5_1"), 24 * 8 / 32.0);
+  EXPECT_EQ(bits("uint4-g64-fzero-scale:fp32"), 5.0);
 }
 
 // ---- MX ------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ TEST(StoredBits, EqualWhatAMatrixHolds) {
   for (const char* text : {"int4-g32", "int4-g32-asym-scale:fp32", "int8-tensor", "int2-b2x64", "nf4-channel"}) {
     const QMatrix q = *kvant::quantize(w.view(), *kvant::parse_scheme(text));
     EXPECT_EQ(bits(text, 5, 130), q.codes.size() * q.scheme.info().bits +
-                                      q.scales[0].values.size() * kvant::format_info(q.scheme.scale_type).bits +
+                                      q.scales[0].values.size() * kvant::format_info(q.scheme.scales.inner).bits +
                                       q.zero_points.size() * q.scheme.info().bits)
         << text;
   }
@@ -58,7 +58,7 @@ TEST(QMatrixTest, FindsTheParametersOfEachElement) {
   q.cols = 5;
   q.scheme = *kvant::parse_scheme("int4-b2x2-asym");
   q.codes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
-  q.scales.push_back({q.scheme.scale_type, 2, 3, {1, 2, 3, 4, 5, 6}});
+  q.scales.push_back({q.scheme.scales.inner, 2, 3, {1, 2, 3, 4, 5, 6}});
   q.zero_points = {0, 1, 2, -1, -2, -3};
   EXPECT_EQ(q.parameters(1, 2).scale, 3.0f);
   EXPECT_EQ(q.parameters(2, 0).scale, 4.0f);
@@ -91,8 +91,8 @@ TEST(QMatrixTest, RefusesRowsAndSpansThatDoNotFit) {
 /// What an element is by itself is what its row decodes to, under every nesting of scales.
 TEST(QMatrixTest, TellsTheLevelAndTheValueOfOneElement) {
   const kvant::Matrix<float> w = reference::normal_matrix(6, 72, 93);
-  for (const char* text :
-       {"int4-g32", "int4-g32-asym", "int8-tensor", "fp8_e4m3fn-b4x16", "nf4-g64-dq", "nvfp4", "is4"}) {
+  for (const char* text : {"int4-g32", "int4-g32-asym", "int8-tensor", "fp8_e4m3fn-b4x16", "nf4-g64-dq", "nvfp4", "is4",
+                           "q4_k", "q3_k", "q5_1", "uint4-g32-fzero"}) {
     const kvant::QMatrix q = *kvant::quantize(w.view(), *kvant::parse_scheme(text));
     const kvant::Matrix<float> values = kvant::dequantize(q);
     for (std::size_t r = 0; r < q.rows; ++r)

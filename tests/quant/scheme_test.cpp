@@ -83,7 +83,7 @@ TEST(Scheme, ReadsEachPart) {
   EXPECT_EQ(s.format, format_id<kvant::int3>);
   EXPECT_EQ(s.granularity, Granularity(kvant::PerBlock{16, 40}));
   EXPECT_EQ(s.symmetry, Symmetry::asymmetric);
-  EXPECT_EQ(s.scale_type, format_id<kvant::bf16>);
+  EXPECT_EQ(s.scales.inner, format_id<kvant::bf16>);
   ASSERT_TRUE(s.activation.has_value());
   EXPECT_EQ(s.activation->format, format_id<kvant::int8>);
   EXPECT_EQ(s.activation->granularity, Granularity(kvant::PerToken{}));
@@ -92,7 +92,7 @@ TEST(Scheme, ReadsEachPart) {
   EXPECT_EQ(parse_scheme("int4-channel")->granularity, Granularity(kvant::PerChannel{}));
   EXPECT_EQ(parse_scheme("int4-g7")->granularity, Granularity(kvant::PerGroup{7}));
   EXPECT_EQ(parse_scheme("int4-g7-full")->symmetry, Symmetry::full);
-  EXPECT_EQ(parse_scheme("int4-g7")->scale_type, format_id<kvant::fp16>);
+  EXPECT_EQ(parse_scheme("int4-g7")->scales.inner, format_id<kvant::fp16>);
   EXPECT_TRUE(parse_scheme("bf16")->is_cast());
 }
 
@@ -300,7 +300,7 @@ TEST(Scheme, BuiltByHandIsChecked) {
   EXPECT_FALSE(kvant::check_scheme(s, "").has_value());
   s.granularity = kvant::PerTensor{};
   EXPECT_TRUE(kvant::check_scheme(s, "").has_value());
-  s.scale_type = format_id<kvant::int8>;
+  s.scales.inner = format_id<kvant::int8>;
   EXPECT_FALSE(kvant::check_scheme(s, "").has_value());
   s = *parse_scheme("int8-channel");
   s.activation = kvant::ActivationScheme{format_id<kvant::fp8_e4m3fn>, kvant::PerTensor{}};

@@ -38,7 +38,7 @@ std::vector<std::string> schemes() {
 /// What holds for every quantized matrix of finite weights.
 void check_invariants(const QMatrix& q, const std::string& what) {
   const FormatInfo& f = q.scheme.info();
-  const FormatInfo& scale = kvant::format_info(q.scheme.scale_type);
+  const FormatInfo& scale = kvant::format_info(q.scheme.scales.inner);
   ASSERT_EQ(q.codes.size(), q.rows * q.cols) << what;
   for (const std::uint8_t code : q.codes) {
     ASSERT_LT(code, 1u << f.bits) << what;
@@ -132,7 +132,7 @@ TEST(TotalFunctions, MapZerosToZeros) {
 TEST(TotalFunctions, KeepAConstantWithinHalfAStep) {
   for (const std::string& text : schemes()) {
     const auto scheme = *kvant::parse_scheme(text);
-    if (scheme.scale_type != kvant::format_id<kvant::fp16>) continue;
+    if (scheme.scales.inner != kvant::format_id<kvant::fp16>) continue;
     for (const float constant : {1.0f, -1.0f}) {
       if (!scheme.info().is_signed && constant < 0 && scheme.symmetry == kvant::Symmetry::symmetric) continue;
       const Matrix<float> w(2, 33, constant);

@@ -21,7 +21,7 @@ enum class Packing { f32, bf16, w8, w4, w2, w1 };
 struct PlainWeights {
   Packing packing = Packing::f32;
   std::size_t n = 0, k = 0, group = 0;
-  bool scales_f32 = false, has_zeros = false;
+  bool scales_f32 = false, has_zeros = false, has_offsets = false;
   std::int32_t zero = 0;
   std::int32_t code_step = 1;        // for the int8 kernels: a weight is (code_step * code - zero) * scale
   std::array<float, 16> levels{};    // of each code, again and again
@@ -30,6 +30,8 @@ struct PlainWeights {
   std::vector<float> scales;         // [n, groups], exactly representable in their storage type
   std::vector<std::uint16_t> halfs;  // the same as binary16
   std::vector<std::uint8_t> zeros;   // [n, groups]
+  std::vector<float> offsets;        // [n, groups], like scales
+  std::vector<std::uint16_t> offset_halfs;
 
   [[nodiscard]] std::size_t groups() const { return group == 0 ? 0 : (k + group - 1) / group; }
   [[nodiscard]] bool grouped() const { return packing != Packing::f32 && packing != Packing::bf16; }
@@ -52,12 +54,17 @@ struct PlainWeights {
     if (!grouped()) return values[row * k + col];
     const std::size_t at = row * groups() + col / group;
     const double shift = has_zeros ? static_cast<double>(zeros[at]) - zero : 0.0;
-    return (level(row, col) - shift) * scales[at];
+    return (level(row, col) - shift) * scales[at] - offset(at);
   }
   /// The weight as the int8 kernels see it: (code_step * code - zero point) * scale, whatever `levels` says.
   [[nodiscard]] double integer_value(std::size_t row, std::size_t col) const {
     const std::size_t at = row * groups() + col / group;
-    return (code_step * codes[row * k + col] - (has_zeros ? int{zeros[at]} : zero)) * double{scales[at]};
+    return (code_step * codes[row * k + col] - (has_zeros ? int{zeros[at]} : zero)) * double{scales[at]} - offset(at);
+  }
+  [[nodiscard]] double offset(std::size_t at) const { return has_offsets ? double{offsets[at]} : 0.0; }
+  /// Bytes of a group's numbers in a panel.
+  [[nodiscard]] std::size_t record_bytes() const {
+    return columns() * (scales_f32 ? 4 : 2) * (has_offsets ? 2 : 1) + (has_zeros ? 64 : 0);
   }
 };
 
@@ -82,6 +89,7 @@ struct WeightShape {
   Packing packing;
   std::size_t n, k, group;
   bool scales_f32, has_zeros;
+  bool has_offsets = false;
 };
 
 /// Random weights. Scales are of either sign and of different sizes.
@@ -95,6 +103,7 @@ inline PlainWeights random_weights(const WeightShape& s, std::uint64_t seed) {
   w.group = s.group;
   w.scales_f32 = s.scales_f32;
   w.has_zeros = s.has_zeros;
+  w.has_offsets = s.has_offsets;
   w.zero = 1 << (w.bits() - 1);
   for (std::size_t i = 0; i < 16; ++i) {
     const std::size_t code = i % (std::size_t{1} << std::min<std::size_t>(w.bits(), 4));
@@ -118,6 +127,11 @@ inline PlainWeights random_weights(const WeightShape& s, std::uint64_t seed) {
     w.scales.push_back(w.scales_f32 ? normal(rng) : half_value(half));
     w.zeros.push_back(static_cast<std::uint8_t>(rng() % (most + 1)));
   }
+  for (std::size_t i = 0; s.has_offsets && i < w.scales.size(); ++i) {
+    const auto half = static_cast<std::uint16_t>((rng() % 2) << 15 | (8 + rng() % 10) << 10 | rng() % 1024);
+    w.offset_halfs.push_back(half);
+    w.offsets.push_back(w.scales_f32 ? normal(rng) : half_value(half));
+  }
   return w;
 }
 
@@ -128,8 +142,7 @@ inline std::size_t panel_bytes(const PlainWeights& w) {
   std::size_t bytes = 0;
   for (std::size_t first = 0; first < w.k; first += w.group) {
     const std::size_t count = std::min(w.group, w.k - first);
-    bytes += (count + w.step() - 1) / w.step() * w.step_bytes() + w.columns() * (w.scales_f32 ? 4 : 2) +
-             (w.has_zeros ? 64 : 0);
+    bytes += (count + w.step() - 1) / w.step() * w.step_bytes() + w.record_bytes();
   }
   return bytes;
 }
@@ -167,9 +180,12 @@ inline void pack_grouped_panel(const PlainWeights& w, std::size_t panel, unsigne
       } else {
         std::memcpy(out + c * 2, &w.halfs[at], 2);
       }
+      const std::size_t place = w.columns() + c;
+      if (w.has_offsets && w.scales_f32) std::memcpy(out + place * 4, &w.offsets[at], 4);
+      if (w.has_offsets && !w.scales_f32) std::memcpy(out + place * 2, &w.offset_halfs[at], 2);
       if (w.has_zeros) out[w.columns() * (w.scales_f32 ? 4 : 2) + c] = w.zeros[at];
     }
-    out += w.columns() * (w.scales_f32 ? 4 : 2) + (w.has_zeros ? 64 : 0);
+    out += w.record_bytes();
   }
 }
 

@@ -106,7 +106,7 @@ class BinCentres {
   scheme.format = format_from_info(format);
   scheme.granularity = PerTensor{};
   scheme.symmetry = symmetry;
-  scheme.scale_type = format_id<fp32>;
+  scheme.scales.inner = format_id<fp32>;
   if (!check_scheme(scheme, format.name)) scheme.symmetry = Symmetry::symmetric;
   return scheme;
 }

@@ -3,11 +3,11 @@
 //
 // The container is safetensors, so that other tools can look inside. A layer X.weight is one U8 tensor of that name,
 // its panels as kernels read them, at a multiple of 64 bytes; beside it X.weight#columns (U32, the order of stored
-// inputs) and X.weight#scales1, #scales2 (F32, the levels of scales above the finest), where it has them. Other tensors
-// stand beside the layers, floats among them as F32. `kvant.xxh64` (U64) holds an xxHash64 for each layer, of its
-// panels, columns and scales one after the other, and then for each other tensor, by name. `__metadata__` has `format`
-// = "kvant-packed", `version` = "1", `layers`, the text of a JSON array in the order of the hashes, and `checksum`, the
-// xxHash64 of that text in hexadecimal digits. An entry of `layers`:
+// inputs), X.weight#scales1, #scales2 and #offsets1 (F32, the levels above the inner one), where it has them. Other
+// tensors stand beside the layers, floats among them as F32. `kvant.xxh64` (U64) holds an xxHash64 for each layer, of
+// its panels, columns, scales and offsets one after the other, and then for each other tensor, by name. `__metadata__`
+// has `format` = "kvant-packed", `version` = "1", `layers`, the text of a JSON array in the order of the hashes, and
+// `checksum`, the xxHash64 of that text in hexadecimal digits. An entry of `layers`:
 //   {"name", "scheme", "layout", "rows", "inputs", "scales": "fp16" or "fp32", "specials": NaN or Inf is among codes,
 //    "columns": whether there are such, "reciprocal", "input_scale", "input_zero"}
 // Everything else that a kernel has to know follows from these (make_shape() in kvant/linear/packed_shape.hpp).

@@ -58,8 +58,8 @@ inline void syrk_f32(const SyrkArgs& g) noexcept {
 
 // ---- choosing scales and codes -------------------------------------------------------------------------------------
 
-/// What the number that is stored for a group makes its scale.
-inline float group_scale(const GroupScales& s, float stored) noexcept {
+/// What the number that is stored for a group stands for.
+inline float group_number(const GroupNumbers& s, float stored) noexcept {
   switch (s.op) {
     case ScaleOp::product:  // by 1: also where subnormals count as 0
       return order_key(s.factor) == order_key(1.0f) ? stored : stored * s.factor;
@@ -71,19 +71,19 @@ inline float group_scale(const GroupScales& s, float stored) noexcept {
   return std::fma(stored, s.factor, s.addend);
 }
 
-/// Calls body(first element, their number, scale, zero point) for each group.
+/// Calls body(first element, their number, scale, zero point, index) for each group.
 template <class Body>
 inline void for_each_scale(const GroupScales& s, std::size_t n, Body body) noexcept {
   for (std::size_t first = 0, g = 0; first < n; first += s.group, ++g)
-    body(first, n - first < s.group ? n - first : s.group, group_scale(s, s.stored[g]),
-         s.zeros != nullptr ? s.zeros[g] : 0);
+    body(first, n - first < s.group ? n - first : s.group, group_number(s.scales, s.scales.stored[g]),
+         s.zeros != nullptr ? s.zeros[g] : 0, g);
 }
 
 /// Calls body(i, ratio, zero point) for every element. Division is on bits, so the caller's rounding mode does not
 /// matter.
 template <class Body>
 inline void for_each_ratio(const EncodeArgs& g, Body body) noexcept {
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t count, float scale, std::int32_t zero) {
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t count, float scale, std::int32_t zero, std::size_t) {
     for (std::size_t i = first; i < first + count; ++i)
       body(i, order_key(scale) == 0 ? 0.0f : divide(g.x[i], scale), zero);
   });
@@ -120,10 +120,16 @@ inline void encode_codebook(const EncodeArgs& g) noexcept {
 }
 
 inline void decode(const DecodeArgs& g) noexcept {
-  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t count, float scale, std::int32_t zero) {
-    for (std::size_t i = first; i < first + count; ++i)
-      g.out[i] = scale * (g.format->values[g.codes[i]] - static_cast<float>(zero));
-  });
+  const GroupNumbers& offsets = g.scales.offsets;
+  for_each_scale(g.scales, g.n,
+                 [&](std::size_t first, std::size_t count, float scale, std::int32_t zero, std::size_t index) {
+                   const bool has_offset = offsets.stored != nullptr;
+                   const float offset = has_offset ? group_number(offsets, offsets.stored[index]) : 0.0f;
+                   for (std::size_t i = first; i < first + count; ++i) {
+                     const float steps = g.format->values[g.codes[i]] - static_cast<float>(zero);
+                     g.out[i] = has_offset ? std::fma(scale, steps, -offset) : scale * steps;
+                   }
+                 });
 }
 
 inline void range_f32(RangeArgs& g) noexcept {

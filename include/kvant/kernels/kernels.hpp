@@ -11,9 +11,10 @@
 //   wB.p32    B = 4, 2, 1 bits; panel of 32 columns; per group, per step of 32 / B inputs, 2 x 64 bytes:
 //             [column half][16 columns][4 bytes], byte i = codes of the inputs i, 4 + i, 8 + i, … in B bits each, the
 //             first one lowest; after the steps of a group one record: 32 scales (float16 = 64 bytes, or float32 =
-//             128), then if `has_zeros` 32 zero points (uint8) + 32 bytes
+//             128), then if `has_zeros` 32 zero points (uint8) + 32 bytes, or if `has_offsets` 32 offsets as the scales
 //   w8.p64    5 to 8 bits; panel of 64 columns; per group, per step of 4 inputs, 256 bytes: [64 columns][4 bytes];
-//             then one record: 64 scales (128 or 256 bytes), then if `has_zeros` 64 zero points (uint8)
+//             then one record: 64 scales (128 or 256 bytes), then if `has_zeros` 64 zero points (uint8), or if
+//             `has_offsets` 64 offsets as the scales
 // Codes of integers are unsigned (offset binary where the format is signed), so u8 x s8 dot instructions need no sign
 // work; those of floats and codebooks have levels. A group is a multiple of a step's inputs, or all of them; the last
 // one may be short and is padded to its step.
@@ -37,14 +38,16 @@ enum class Layout : std::uint8_t { f32_p32, bf16_p32, w8_p64, w4_p32, w2_p32, w1
 /// What a kernel has to know about a packed matrix [n, k]: plain data, without pointers.
 struct PackedShape {
   Layout layout = Layout::f32_p32;
-  bool scales_f32 = false;         ///< scales in the records are float32, not float16
+  bool scales_f32 = false;         ///< scales and offsets in the records are float32, not float16
   bool has_zeros = false;          ///< the records hold zero points; otherwise every one is `zero`
+  bool has_offsets = false;        ///< the records hold offsets, and no zero points; otherwise every one is 0
   std::uint64_t n = 0;             ///< output features; columns of panels beyond it are padding and not written
   std::uint64_t k = 0;             ///< stored inputs
   std::uint64_t inputs = 0;        ///< input features; fewer than are stored where groups are filled up to whole steps
   std::uint64_t group = 0;         ///< inputs per record (wB); 0: there are none
   std::uint64_t panel_stride = 0;  ///< bytes from one panel to the next
-  /// A weight is scale * (code_step * stored code - zero); where code_step is 0, scale * (its level - zero).
+  /// A weight is scale * (code_step * stored code - zero) - offset; where code_step is 0, scale * (its level - zero) -
+  /// offset.
   std::int32_t zero = 0;
   std::int32_t code_step = 1;
   /// w8_f32 with levels: where it is not 0, codes are a sign and the fields of a minifloat of so many mantissa bits,
@@ -70,8 +73,8 @@ struct GemmArgs {
   const float* a_f32;       ///< [m, k], row stride `lda` elements
   const std::int8_t* a_s8;  ///< likewise, for s8 slots
   std::size_t lda;
-  const float* a_scales;           ///< s8 slots: one per row
-  const float* a_sums_f32;         ///< f32 slots with zero points: sum of each group's activations, [m, groups]
+  const float* a_scales;    ///< s8 slots: one per row
+  const float* a_sums_f32;  ///< f32 slots with zero points or offsets: sum of each group's activations, [m, groups]
   const std::int32_t* a_sums_s32;  ///< s8 slots: likewise, exact
 
   float* y;            ///< [m, n], row stride `ldy`; null where y_type is not f32
@@ -138,26 +141,32 @@ struct FormatArgs {
   std::uint8_t (*encode)(float);  ///< minifloats: the format's definition
 };
 
-/// How a group's scale follows from the number that is stored for it, rounded once per operation.
+/// How a group's number follows from the one that is stored for it, rounded once per operation.
 enum class ScaleOp : std::uint8_t {
   product,   ///< stored * factor
   quotient,  ///< stored / factor
   affine,    ///< fma(stored, factor, addend)
 };
 
-/// The scales and zero points of groups that lie one after the other.
-struct GroupScales {
-  const float* stored;
-  const std::int16_t* zeros;  ///< or null: all zero
-  std::size_t group;          ///< elements of a group; the last one may be short
-  ScaleOp op;
-  float factor, addend;
+/// One number for each of some groups that lie one after the other.
+struct GroupNumbers {
+  const float* stored = nullptr;
+  ScaleOp op = ScaleOp::product;
+  float factor = 1.0f, addend = 0.0f;
 };
 
-/// codes[i] = code of x[i] / scale, the quotient rounded to float32 first. Integers: round to nearest even, then add
-/// the zero point, then saturate. Codebooks: the level nearest to the quotient plus the zero point. A scale of 0
-/// encodes quotients of 0; none is Inf or NaN. NaN is what the format makes of it (integers: 0, codebooks: the zero
-/// point).
+/// What stands between codes and values of such groups: value = scale * (level - zero) - offset.
+struct GroupScales {
+  GroupNumbers scales;
+  const std::int16_t* zeros;  ///< or null: all zero
+  std::size_t group;          ///< elements of a group; the last one may be short
+  GroupNumbers offsets{};     ///< `stored` may be null: all zero
+};
+
+/// codes[i] = code of x[i] / scale, where offsets have been added to x and are not looked at; the quotient rounded to
+/// float32 first. Integers: round to nearest even, then add the zero point, then saturate. Codebooks: the level nearest
+/// to the quotient plus the zero point. A scale of 0 encodes quotients of 0; none is Inf or NaN. NaN is what the format
+/// makes of it (integers: 0, codebooks: the zero point).
 struct EncodeArgs {
   const FormatArgs* format;
   const float* x;
@@ -166,7 +175,8 @@ struct EncodeArgs {
   std::uint8_t* codes;
 };
 
-/// out[i] = scale * (value of codes[i] - zero point), rounded once per operation.
+/// out[i] = scale * (value of codes[i] - zero point), rounded once per operation; where there are offsets, the product
+/// less the offset, as one fused operation.
 struct DecodeArgs {
   const FormatArgs* format;
   const std::uint8_t* codes;

@@ -142,9 +142,10 @@ inline constexpr std::array kLayouts{
   return nullptr;
 }
 
-/// Bytes of a record: scales and zero points of one group of one panel.
+/// Bytes of a record: scales and zero points or offsets of one group of one panel.
 [[nodiscard]] constexpr std::size_t record_bytes(const PackedShape& s) noexcept {
-  return layout_info(s.layout).columns * (s.scales_f32 ? 4u : 2u) + (s.has_zeros ? 64u : 0u);
+  return layout_info(s.layout).columns * (s.scales_f32 ? 4u : 2u) * (s.has_offsets ? 2u : 1u) +
+         (s.has_zeros ? 64u : 0u);
 }
 /// Bytes from the start of a panel to its group `index`, the last of which may be short.
 [[nodiscard]] constexpr std::size_t group_offset(const PackedShape& s, std::size_t index) noexcept {

@@ -39,6 +39,11 @@ inline void for_each_group(const PackedShape& s, const unsigned char* weights, s
 inline float group_scale(const PackedShape& s, const Group& group, std::size_t column) noexcept {
   return s.scales_f32 ? load_f32(group.record + 4 * column) : load_f16(group.record + 2 * column);
 }
+/// Contract: the shape has offsets.
+inline float group_offset_of(const PackedShape& s, const Group& group, std::size_t column) noexcept {
+  const std::size_t place = layout_info(s.layout).columns + column;
+  return s.scales_f32 ? load_f32(group.record + 4 * place) : load_f16(group.record + 2 * place);
+}
 inline std::int32_t group_zero(const PackedShape& s, const Group& group, std::size_t column) noexcept {
   const std::size_t columns = layout_info(s.layout).columns;
   return s.has_zeros ? group.record[columns * (s.scales_f32 ? 4 : 2) + column] : s.zero;
@@ -131,7 +136,8 @@ inline void gemm_bf16_f32(const GemmArgs& g) noexcept { gemm_floats<Layout::bf16
 inline std::size_t groups_of(const PackedShape& s) noexcept { return s.group != 0 ? (s.k + s.group - 1) / s.group : 0; }
 
 /// Per group: part = fma chain of value(code) * a over its inputs in order, padding included; part -= zero * (sum of a)
-/// where zero points vary; sum = fma(part, scale, sum). `value` is the code's value before its zero point.
+/// where zero points vary; sum = fma(part, scale, sum), and where there are offsets sum = fma(-offset, sum of a, sum).
+/// `value` is the code's value before its zero point.
 template <Layout kLayout>
 inline void gemm_grouped_f32(const GemmArgs& g) noexcept {
   constexpr LayoutInfo kInfo = layout_info(kLayout);
@@ -150,6 +156,8 @@ inline void gemm_grouped_f32(const GemmArgs& g) noexcept {
           part = std::fma(-zero, g.a_sums_f32[i * groups_of(s) + group.index], part);
         }
         sum = std::fma(part, group_scale(s, group, c), sum);
+        if (s.has_offsets)
+          sum = std::fma(-group_offset_of(s, group, c), g.a_sums_f32[i * groups_of(s) + group.index], sum);
       });
       store_output(g, i, feature, sum);
     });
@@ -159,7 +167,8 @@ inline void gemm_w4_f32(const GemmArgs& g) noexcept { gemm_grouped_f32<Layout::w
 inline void gemm_w2_f32(const GemmArgs& g) noexcept { gemm_grouped_f32<Layout::w2_p32>(g); }
 inline void gemm_w1_f32(const GemmArgs& g) noexcept { gemm_grouped_f32<Layout::w1_p32>(g); }
 
-/// Per group: the exact integer sum of (code_step * code - zero) * a; sum = fma(float of it, scale, sum).
+/// Per group: the exact integer sum of (code_step * code - zero) * a; sum = fma(float of it, scale, sum); offsets as
+/// above, with the float of the exact sum of a.
 /// With the bias of store_output() it becomes fma(sum, scale of the row of a, bias).
 template <Layout kLayout>
 inline void gemm_grouped_s8(const GemmArgs& g) noexcept {
@@ -174,6 +183,9 @@ inline void gemm_grouped_s8(const GemmArgs& g) noexcept {
         part *= s.code_step;
         part -= group_zero(s, group, c) * g.a_sums_s32[i * groups_of(s) + group.index];
         sum = std::fma(static_cast<float>(part), group_scale(s, group, c), sum);
+        if (s.has_offsets)
+          sum = std::fma(-group_offset_of(s, group, c),
+                         static_cast<float>(g.a_sums_s32[i * groups_of(s) + group.index]), sum);
       });
       store_output(g, i, feature, sum, g.a_scales + i);
     });
@@ -196,7 +208,8 @@ inline void gather_floats(const GatherArgs& g) noexcept {
 inline void gather_f32(const GatherArgs& g) noexcept { gather_floats<Layout::f32_p32>(g); }
 inline void gather_bf16(const GatherArgs& g) noexcept { gather_floats<Layout::bf16_p32>(g); }
 
-/// scale * (value - zero), rounded once per operation as written: the value that the file stores.
+/// scale * (value - zero), rounded once per operation as written, and less the offset as in decode(): the value that
+/// the file stores.
 template <Layout kLayout>
 inline void gather_grouped(const GatherArgs& g) noexcept {
   const PackedShape& s = *g.shape;
@@ -207,8 +220,11 @@ inline void gather_grouped(const GatherArgs& g) noexcept {
     for_each_group<kLayout>(s, g.weights, row / kColumns, [&](const Group& group) {
       const float scale = group_scale(s, group, c);
       const float zero = s.has_zeros ? static_cast<float>(group_zero(s, group, c) - s.zero) : 0.0f;
-      for (std::size_t j = 0; j < group.count; ++j)
-        g.out[i * g.ldo + group.first + j] = scale * (code_value<kLayout>(s, packed_code<kLayout>(group, c, j)) - zero);
+      const float offset = s.has_offsets ? group_offset_of(s, group, c) : 0.0f;
+      for (std::size_t j = 0; j < group.count; ++j) {
+        const float steps = code_value<kLayout>(s, packed_code<kLayout>(group, c, j)) - zero;
+        g.out[i * g.ldo + group.first + j] = s.has_offsets ? std::fma(scale, steps, -offset) : scale * steps;
+      }
     });
   }
 }
@@ -217,8 +233,7 @@ inline void gather_w4(const GatherArgs& g) noexcept { gather_grouped<Layout::w4_
 inline void gather_w2(const GatherArgs& g) noexcept { gather_grouped<Layout::w2_p32>(g); }
 inline void gather_w1(const GatherArgs& g) noexcept { gather_grouped<Layout::w1_p32>(g); }
 
-// ---- which layout
-// -----------------------------------------------------------------------------------------------------
+// ---- which layout ---------------------------------------------------------------------------------------------------
 
 /// The narrowest layout that holds the codes, among those whose steps fill the groups if there is one.
 inline bool prefers(Layout layout, unsigned bits, std::size_t group) noexcept {

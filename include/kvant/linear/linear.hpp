@@ -233,7 +233,7 @@ class Linear {
             .activation = scheme().activation,
             .parameters = input_,
             .integers = runs_on_integers(),
-            .sums = packed_.shape.has_zeros && !runs_on_integers()};
+            .sums = (packed_.shape.has_zeros || packed_.shape.has_offsets) && !runs_on_integers()};
   }
 
   /// Columns are cut into runs of panels, and rows too where there are fewer runs than threads could use.

@@ -59,14 +59,15 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   return fp16::decode(fp16::encode(x)) == x;
 }
 
-/// Whether every scale of a matrix, in steps of its codes, is a float16.
+/// Whether every scale of a matrix, in steps of its codes, and every offset is a float16.
 [[nodiscard]] inline bool has_half_scales(const QMatrix& q, const Context& context) {
   const float step = q.scheme.info().step();
   std::atomic<bool> all{true};
   context.for_each(q.scales[0].rows, [&](std::size_t band) noexcept {
     const std::size_t row = band * q.scheme.granularity.block_rows(q.rows);
     for (std::size_t g = 0; g < q.scales[0].cols && all.load(std::memory_order_relaxed); ++g)
-      if (!is_half(q.parameters(row, g).scale * step)) all.store(false, std::memory_order_relaxed);
+      if (const GroupParameters p = q.parameters(row, g); !is_half(p.scale * step) || !is_half(p.offset))
+        all.store(false, std::memory_order_relaxed);
   });
   return all.load();
 }
@@ -162,6 +163,7 @@ inline void pack_panel(const QMatrix& q, const CodeTable& table, const PackedSha
       if (shape.has_zeros)
         record[info.columns * (shape.scales_f32 ? 4 : 2) + c] =
             static_cast<unsigned char>(parameters.zero + shape.zero);
+      if (shape.has_offsets) store_scale(record, info.columns + c, shape.scales_f32, parameters.offset);
     }
   }
 }
@@ -205,6 +207,7 @@ inline void pack_into(const QMatrix& q, const PackedShape& shape, std::span<unsi
   p.shape = shape;
   p.scheme = q.scheme;
   p.outer_scales.assign(q.scales.begin() + 1, q.scales.end());
+  if (!q.offsets.empty()) p.outer_offsets.assign(q.offsets.begin() + 1, q.offsets.end());
   p.reciprocal = q.reciprocal;
   p.columns = stored_columns(q, shape);
   p.bytes = AlignedBytes::uninitialized(packed_bytes(shape));
@@ -220,30 +223,32 @@ inline void pack_into(const QMatrix& q, const PackedShape& shape, std::span<unsi
 
 namespace detail {
 
-/// The number at the finest level of scales that `scale` was made of. Where a step of double-quantized scales vanishes
-/// beside their mean, several numbers mean the same, and this is one of them.
-[[nodiscard]] inline float finest_scale(const QMatrix& q, std::size_t r, std::size_t group, float scale) {
-  switch (q.scheme.nesting) {
-    case ScaleNesting::none:
-      break;
-    case ScaleNesting::double_quant: {
-      const float step =
-          q.scales[1].values[(r / q.scheme.granularity.block_rows(q.rows) * q.scales[0].cols + group) / kScalesPerStep];
-      return step == 0.0f ? 0.0f
-                          : static_cast<float>(to_integer(divide(scale - q.scales[2].values[0], step), -127, 127));
-    }
-    case ScaleNesting::per_tensor: {
-      const float super = q.scales[1].values[0];
-      const FormatInfo& type = format_info(q.scales[0].type);
-      return type.decode(type.encode(q.reciprocal ? scale * super : divide(scale, super)));
-    }
-    case ScaleNesting::integer: {
-      const std::size_t column = group * q.scheme.granularity.block_cols(q.cols);
-      const float super = q.scales[1].values[r * q.scales[1].cols + column / kSuperScaleColumns];
-      return super == 0.0f ? 1.0f : static_cast<float>(to_integer(divide(scale, super), 1, 15));
-    }
-  }
-  return scale;
+/// A stack's levels without inner numbers, which are to come.
+[[nodiscard]] inline std::vector<ScaleLevel> levels_under(const NumberStack& stack, const PackedWeight& p,
+                                                          const std::vector<ScaleLevel>& outer) {
+  std::vector<ScaleLevel> levels = level_shapes(stack, p.scheme.granularity, p.shape.n, p.shape.inputs);
+  levels.resize(1);
+  levels[0].values.resize(levels[0].rows * levels[0].cols);
+  levels.insert(levels.end(), outer.begin(), outer.end());
+  return levels;
+}
+
+/// Puts the scale, zero point and offset of a group into a matrix, as they are stored.
+inline void unpack_record(QMatrix& q, std::size_t row, std::size_t group, const PackedShape& shape,
+                          const unsigned char* record, std::size_t column) {
+  const std::size_t columns = layout_info(shape.layout).columns;
+  const std::size_t index = row / q.scheme.granularity.block_rows(q.rows) * q.scales[0].cols + group;
+  const kernels::GroupScales numbers = q.stretch(row, group).scales;
+  const auto put = [&](std::vector<ScaleLevel>& levels, const kernels::GroupNumbers& of, float number) {
+    levels[0].values[index] = inner_number(format_info(levels[0].type), of, number);
+  };
+  put(q.scales, numbers.scales, load_scale(record, column, shape.scales_f32) / q.scheme.info().step());
+  // Every integer means the same under an outer number of 0; of these there is no 0.
+  if (q.scheme.has_integer_scales() && q.scales[0].values[index] < 1.0f) q.scales[0].values[index] = 1.0f;
+  if (shape.has_offsets) put(q.offsets, numbers.offsets, load_scale(record, columns + column, shape.scales_f32));
+  if (shape.has_zeros)
+    q.zero_points[index] =
+        static_cast<std::int16_t>(record[columns * (shape.scales_f32 ? 4 : 2) + column] - shape.zero);
 }
 
 }  // namespace detail
@@ -254,10 +259,8 @@ namespace detail {
   const PackedShape& shape = p.shape;
   const LayoutInfo& info = layout_info(shape.layout);
   expects(info.has_groups(), "a layout of codes");
-  const FormatInfo& format = p.scheme.info();
-  const Granularity& granularity = p.scheme.granularity;
   const std::size_t cols = shape.inputs;
-  const std::size_t group = granularity.block_cols(cols);
+  const std::size_t group = p.scheme.granularity.block_cols(cols);
   QMatrix q{.rows = shape.n, .cols = cols, .scheme = p.scheme, .codes = std::vector<std::uint8_t>(shape.n * cols)};
   std::copy_if(p.columns.begin(), p.columns.end(), std::back_inserter(q.columns),
                [](std::uint32_t column) { return column != kNoColumn; });
@@ -265,11 +268,9 @@ namespace detail {
   if (std::all_of(q.columns.begin(), q.columns.end(), [&](std::uint32_t column) { return column == next++; }))
     q.columns.clear();  // in their own order
   q.reciprocal = p.reciprocal;
-  const std::size_t bands = granularity.scale_rows(shape.n);
-  const std::size_t groups = granularity.scale_cols(cols);
-  q.scales.push_back({finest_scale_type(p.scheme), bands, groups, std::vector<float>(bands * groups)});
-  q.scales.insert(q.scales.end(), p.outer_scales.begin(), p.outer_scales.end());
-  if (shape.has_zeros) q.zero_points.resize(bands * groups);
+  q.scales = detail::levels_under(p.scheme.scales, p, p.outer_scales);
+  if (p.scheme.offsets) q.offsets = detail::levels_under(*p.scheme.offsets, p, p.outer_offsets);
+  if (shape.has_zeros) q.zero_points.resize(q.scales[0].values.size());
   const detail::CodeTable table = detail::code_table(p.scheme, shape);
   for (std::size_t row = 0; row < shape.n; ++row)
     for (std::size_t first = 0, g = 0; first < cols; first += group, ++g) {
@@ -281,13 +282,7 @@ namespace detail {
         q.codes[row * cols + first + j] = table.code[codes[slot.byte] >> slot.shift & slot.mask];
       }
       const std::size_t stored = std::min(shape.group, shape.k - g * shape.group);
-      const unsigned char* const record = codes + ceil_div(stored, info.step) * info.step_bytes;
-      const std::size_t index = row / granularity.block_rows(shape.n) * groups + g;
-      const float scale = detail::load_scale(record, c, shape.scales_f32) / format.step();
-      q.scales[0].values[index] = detail::finest_scale(q, row, g, scale);
-      if (shape.has_zeros)
-        q.zero_points[index] =
-            static_cast<std::int16_t>(record[info.columns * (shape.scales_f32 ? 4 : 2) + c] - shape.zero);
+      detail::unpack_record(q, row, g, shape, codes + ceil_div(stored, info.step) * info.step_bytes, c);
     }
   return q;
 }

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -36,7 +37,7 @@ namespace kvant {
 /// What a packed matrix of a scheme looks like beside its sizes: all else of a shape follows.
 struct PackingTraits {
   Layout layout = Layout::f32_p32;
-  bool scales_f32 = false;    ///< not every scale is a float16
+  bool scales_f32 = false;    ///< not every scale and offset is a float16
   bool has_specials = false;  ///< NaN or Inf is among codes of more than 4 bits
 };
 
@@ -52,6 +53,7 @@ struct PackingTraits {
     const detail::CodeTable table = detail::code_table(scheme.format, s.layout, info.bits == 8 && traits.has_specials);
     s.scales_f32 = traits.scales_f32;
     s.has_zeros = scheme.symmetry == Symmetry::asymmetric;
+    s.has_offsets = scheme.offsets.has_value();
     s.zero = table.zero;
     s.code_step = table.step;
     s.mantissa_bits = table.mantissa_bits;
@@ -96,12 +98,23 @@ inline Status check_shape(const PackedShape& s, const Scheme& scheme) {
     return bad_packed("of " + to_text(scheme) + " has the layout " + std::string(info.id) + ", which holds none");
   const PackedShape made =
       make_shape(scheme, s.n, s.inputs, {s.layout, s.scales_f32, info.bits == 8 && s.mantissa_bits == 0});
-  const bool same = s.has_zeros == made.has_zeros && s.k == made.k && s.group == made.group &&
-                    s.panel_stride == made.panel_stride && s.zero == made.zero && s.code_step == made.code_step &&
-                    s.mantissa_bits == made.mantissa_bits && s.scales_f32 == made.scales_f32 &&
-                    order_key(s.level_unit) == order_key(made.level_unit) &&
+  const bool same = s.has_zeros == made.has_zeros && s.has_offsets == made.has_offsets && s.k == made.k &&
+                    s.group == made.group && s.panel_stride == made.panel_stride && s.zero == made.zero &&
+                    s.code_step == made.code_step && s.mantissa_bits == made.mantissa_bits &&
+                    s.scales_f32 == made.scales_f32 && order_key(s.level_unit) == order_key(made.level_unit) &&
                     std::memcmp(s.levels, made.levels, sizeof s.levels) == 0;
   return same ? Status{} : bad_packed("has another shape than " + to_text(scheme) + " of its size");
+}
+
+/// Whether these are the levels above the inner one of a stack; none where there is no stack.
+inline bool has_outer_levels(const std::vector<ScaleLevel>& levels, const std::optional<NumberStack>& stack,
+                             const Scheme& scheme, const PackedShape& s) {
+  if (!stack) return levels.empty();
+  const std::vector<ScaleLevel> expected = outer_level_shapes(*stack, scheme.granularity, s.n, s.inputs);
+  return std::equal(
+      levels.begin(), levels.end(), expected.begin(), expected.end(), [](const ScaleLevel& a, const ScaleLevel& b) {
+        return a.type == b.type && a.rows == b.rows && a.cols == b.cols && a.values.size() == b.rows * b.cols;
+      });
 }
 
 /// Whether stored inputs meet inputs: nothing where groups are filled up, and nowhere else.
@@ -133,13 +146,9 @@ inline Status check_stored_columns(const PackedWeight& p) {
     return detail::bad_packed("has " + std::to_string(bytes.size()) + " bytes, fewer than its shape asks for");
   if (std::bit_cast<std::uintptr_t>(bytes.data()) % AlignedBytes::kAlignment != 0)
     return fail(ErrorCode::usage, "packed bytes have to begin at a multiple of 64");
-  const std::vector<ScaleLevel> levels = outer_scale_levels(p.scheme, s.n, s.inputs);
-  bool same = p.outer_scales.size() == levels.size();
-  for (std::size_t i = 0; same && i < levels.size(); ++i)
-    same = p.outer_scales[i].type == levels[i].type && p.outer_scales[i].rows == levels[i].rows &&
-           p.outer_scales[i].cols == levels[i].cols &&
-           p.outer_scales[i].values.size() == levels[i].rows * levels[i].cols;
-  if (!same) return detail::bad_packed("of " + to_text(p.scheme) + " has other levels of scales than such a one");
+  if (!detail::has_outer_levels(p.outer_scales, p.scheme.scales, p.scheme, s) ||
+      !detail::has_outer_levels(p.outer_offsets, p.scheme.offsets, p.scheme, s))
+    return detail::bad_packed("of " + to_text(p.scheme) + " has other levels of scales than such a one");
   return detail::check_stored_columns(p);
 }
 

@@ -73,9 +73,10 @@ inline constexpr std::uint32_t kNoColumn = 0xffffffffu;
 /// A packed matrix: what a kernel has to know, its bytes, and what unpack() needs beside them.
 struct PackedWeight {
   PackedShape shape;
-  Scheme scheme;                         ///< what it was packed from, with
-  std::vector<ScaleLevel> outer_scales;  ///< the levels of scales above the finest one, and
-  bool reciprocal = false;               ///< whether they divide: see QMatrix
+  Scheme scheme;                          ///< what it was packed from, with
+  std::vector<ScaleLevel> outer_scales;   ///< the levels of scales above the inner one,
+  std::vector<ScaleLevel> outer_offsets;  ///< those of offsets, and
+  bool reciprocal = false;                ///< whether scales are divided: see QMatrix
   /// What is multiplied by the weights of stored input c: input columns[c], or 0 where that is kNoColumn, which fills
   /// up groups to whole steps. Empty: input c.
   std::vector<std::uint32_t> columns;

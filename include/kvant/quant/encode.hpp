@@ -21,28 +21,16 @@
 #include "kvant/core/fp_environment.hpp"
 #include "kvant/core/number_text.hpp"
 #include "kvant/kernels/context.hpp"
+#include "kvant/quant/bands.hpp"
 #include "kvant/quant/choose.hpp"
 #include "kvant/quant/grid.hpp"
 #include "kvant/quant/integer_scales.hpp"
+#include "kvant/quant/nested_scales.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"
 #include "kvant/tensor/matrix.hpp"
 
 namespace kvant {
-
-/// What to do with NaN and Inf among weights.
-enum class NonFinite : std::uint8_t {
-  error,  ///< refuse with `nonfinite`
-  zero,   ///< treat as 0
-  keep,   ///< leave them out of the choice of scales; Inf takes the outermost code, NaN the format's NaN or else its 0
-};
-
-[[nodiscard]] constexpr std::optional<NonFinite> nonfinite_from_name(std::string_view name) noexcept {
-  if (name == "error") return NonFinite::error;
-  if (name == "zero") return NonFinite::zero;
-  if (name == "keep") return NonFinite::keep;
-  return std::nullopt;
-}
 
 /// Which published rule two-level scales follow where there are several.
 enum class ScaleConvention : std::uint8_t {
@@ -55,96 +43,16 @@ struct QuantizeOptions {
   NonFinite nonfinite = NonFinite::error;
   PowerRule power_rule = PowerRule::floor;  ///< plain scales that are powers of two
   ScaleConvention convention = ScaleConvention::compressed_tensors;
-  /// per_tensor: the largest magnitude that the matrix-wide scale must cover, where matrices share it; 0: this
+  /// NVFP4: the largest magnitude that the matrix-wide scale must cover, where matrices share it; 0: this
   /// matrix's.
   float shared_amax = 0.0f;
-  /// per_tensor: the matrix-wide scale itself, where it is given; 0: it follows from the largest magnitude.
+  /// NVFP4: the matrix-wide scale itself, where it is given; 0: it follows from the largest magnitude.
   float matrix_scale = 0.0f;
   /// What an error in each column counts for in a search, finite and not negative; empty: all the same.
   std::span<const float> column_weights{};
 };
 
 namespace detail {
-
-/// One band of rows that share scales: `block_rows` rows of one matrix.
-struct Band {
-  MatrixView<const float> weight;  ///< the rows of the band
-  std::size_t first_row;
-  std::size_t index;  ///< row of the matrix of scales
-  bool all_finite;    ///< otherwise NaN and Inf are left out of the choice of parameters
-};
-
-inline Band band_at(MatrixView<const float> weight, const Granularity& granularity, std::size_t index) noexcept {
-  const std::size_t height = granularity.block_rows(weight.rows());
-  const std::size_t first = index * height;
-  const std::size_t rows = weight.rows() - first < height ? weight.rows() - first : height;
-  return {weight.rows(first, rows), first, index, true};
-}
-
-/// Without a branch per element, which compilers turn into vectors.
-inline bool all_finite(std::span<const float> x) noexcept {
-  std::uint32_t carries = 0;  // of magnitudes from Inf on, into the place of the sign
-  for (const float v : x) carries |= (float_bits(v) & 0x7fffffffu) + 0x00800000u;
-  return carries >> 31 == 0;
-}
-
-/// `nonfinite`, with the place of the first NaN or Inf; the first row counts as `first_row`.
-inline Status check_finite(MatrixView<const float> weight, std::size_t first_row) {
-  for (std::size_t r = 0; r < weight.rows(); ++r) {
-    const std::span<const float> row = weight.row(r);
-    if (all_finite(row)) continue;
-    const auto c = std::find_if_not(row.begin(), row.end(), [](float v) { return is_finite(v); });
-    return fail(ErrorCode::nonfinite, std::string(is_nan(*c) ? "NaN" : "Inf") + " at row " +
-                                          std::to_string(first_row + r) + ", column " +
-                                          std::to_string(c - row.begin()) +
-                                          ", expected finite weights; --nonfinite zero or keep accepts them");
-  }
-  return {};
-}
-
-/// Does with NaN and Inf what is to be done; `cleaned` keeps the band's rows where they have to change.
-inline Status admit(Band& band, NonFinite policy, Matrix<float>& cleaned) {
-  const MatrixView<const float> weight = band.weight;
-  const Status finite = check_finite(weight, band.first_row);
-  if (finite || policy == NonFinite::error) return finite;
-  band.all_finite = false;
-  if (policy == NonFinite::keep) return {};
-  cleaned = Matrix<float>(weight.rows(), weight.cols());
-  for (std::size_t r = 0; r < weight.rows(); ++r)
-    for (std::size_t c = 0; c < weight.cols(); ++c) cleaned(r, c) = is_finite(weight(r, c)) ? weight(r, c) : 0.0f;
-  band.weight = cleaned.view();
-  band.all_finite = true;
-  return {};
-}
-
-/// The elements of a group that its parameters are chosen from, and what they weigh: in place, or gathered.
-class GroupElements {
- public:
-  void gather(const Band& band, std::size_t column, std::size_t n, std::span<const float> column_weights) {
-    const std::span<const float> weights = column_weights.empty() ? column_weights : column_weights.subspan(column, n);
-    if (band.weight.rows() == 1 && band.all_finite) {
-      x = band.weight.row(0).subspan(column, n);
-      w = weights;
-      return;
-    }
-    values_.clear();
-    weights_.clear();
-    for (std::size_t r = 0; r < band.weight.rows(); ++r) {
-      const std::span<const float> row = band.weight.row(r).subspan(column, n);
-      for (std::size_t i = 0; i < n; ++i) {
-        if (!is_finite(row[i])) continue;
-        values_.push_back(row[i]);
-        if (!weights.empty()) weights_.push_back(weights[i]);
-      }
-    }
-    x = values_;
-    w = weights_;
-  }
-  std::span<const float> x, w;
-
- private:
-  std::vector<float> values_, weights_;
-};
 
 inline std::size_t choose_band(const Grid& grid, const Band& band, const QuantizeOptions& options, QMatrix& q) {
   const std::size_t width = q.scheme.granularity.block_cols(q.cols);
@@ -155,8 +63,7 @@ inline std::size_t choose_band(const Grid& grid, const Band& band, const Quantiz
     GroupParameters p = options.search || grid.format().has_signs_only()
                             ? choose_searched(grid, elements.x, elements.w, options.power_rule)
                             : choose_plain(grid, elements.x, options.power_rule);
-    if (q.scheme.nesting == ScaleNesting::per_tensor && options.convention == ScaleConvention::modelopt &&
-        p.stored == 0.0f)
+    if (q.scheme.scales.has_matrix_number() && options.convention == ScaleConvention::modelopt && p.stored == 0.0f)
       p = grid.with_stored(order_key(peak(extremes(grid, elements.x))) == 0 ? 1.0f : 0x1p-9f);
     clamped += p.clamped ? 1 : 0;
     const std::size_t index = band.index * q.scales[0].cols + group;
@@ -168,7 +75,7 @@ inline std::size_t choose_band(const Grid& grid, const Band& band, const Quantiz
 
 /// The same for plain scales of a row, at once, and only where nothing out of the ordinary is among its elements.
 inline bool choose_ordinary_band(const Grid& grid, const Band& band, const QuantizeOptions& options, QMatrix& q) {
-  if (options.search || grid.format().has_signs_only() || q.scheme.nesting == ScaleNesting::integer ||
+  if (options.search || grid.format().has_signs_only() || q.scheme.scales.is_nested_in_rows() || q.scheme.offsets ||
       options.convention == ScaleConvention::modelopt || band.weight.rows() != 1 || q.cols == 0)
     return false;
   const std::size_t groups = q.scales[0].cols;
@@ -182,8 +89,9 @@ inline std::size_t choose_integer_band(const Grid& grid, const Band& band, const
   GroupElements elements;
   std::size_t clamped = 0;
   std::vector<float> cleaned;
-  for (std::size_t c = 0, stretch = 0; c < q.cols; c += kSuperScaleColumns, ++stretch) {
-    const std::size_t n = q.cols - c < kSuperScaleColumns ? q.cols - c : kSuperScaleColumns;
+  const std::size_t span = q.scheme.scales.outer->covers.cols;
+  for (std::size_t c = 0, stretch = 0; c < q.cols; c += span, ++stretch) {
+    const std::size_t n = std::min(span, q.cols - c);
     std::span<const float> x = band.weight.row(0).subspan(c, n);
     if (!band.all_finite) {  // a group keeps its place, so what is not finite counts as 0
       cleaned.assign(x.begin(), x.end());
@@ -205,6 +113,30 @@ inline std::size_t choose_integer_band(const Grid& grid, const Band& band, const
   return clamped;
 }
 
+/// Scales and offsets of one row, outer number by outer number.
+inline std::size_t choose_nested_band(const Grid& grid, const Band& band, const QuantizeOptions& options, QMatrix& q) {
+  const std::size_t width = q.scheme.granularity.block_cols(q.cols);
+  const std::size_t span = q.scheme.scales.outer ? q.scheme.scales.outer->covers.cols : width;
+  const std::size_t groups = q.scales[0].cols;
+  std::vector<GroupElements> elements(span < q.cols ? ceil_div(span, width) : groups);
+  std::size_t clamped = 0;
+  for (std::size_t c = 0; c < q.cols; c += span) {
+    std::size_t count = 0;
+    for (std::size_t at = c; at < q.cols && at < c + span; at += width)
+      elements[count++].gather(band, at, std::min(width, q.cols - at), options.column_weights);
+    const NestedScales chosen = choose_nested_scales(grid, std::span(elements).first(count), options.search);
+    clamped += chosen.clamped ? 1 : 0;
+    const auto put = [&](std::vector<ScaleLevel>& levels, const NestedNumbers& numbers) {
+      std::copy(numbers.inner.begin(), numbers.inner.end(),
+                levels[0].values.begin() + static_cast<std::ptrdiff_t>(band.index * groups + c / width));
+      if (levels.size() > 1) levels[1].values[band.index * levels[1].cols + c / span] = numbers.outer;
+    };
+    put(q.scales, chosen.scales);
+    if (q.scheme.offsets) put(q.offsets, chosen.offsets);
+  }
+  return clamped;
+}
+
 inline void encode_band(const Grid& grid, const Band& band, QMatrix& q) {
   for (std::size_t r = 0; r < band.weight.rows(); ++r) {
     const std::size_t row = band.first_row + r;
@@ -214,27 +146,27 @@ inline void encode_band(const Grid& grid, const Band& band, QMatrix& q) {
   }
 }
 
-/// Scales in fp32 become int8 steps from their mean: see ScaleNesting::double_quant.
+/// Scales in fp32 become int8 steps from their mean: -dq.
 inline void quantize_scales(QMatrix& q) {
   std::vector<float>& scales = q.scales[0].values;
   double sum = 0;
   for (const float s : scales) sum += static_cast<double>(s);
   const auto mean = static_cast<float>(scales.empty() ? 0.0 : sum / static_cast<double>(scales.size()));
-  ScaleLevel steps{format_id<fp32>, 1, ceil_div(scales.size(), kScalesPerStep), {}};
-  for (std::size_t first = 0; first < scales.size(); first += kScalesPerStep) {
-    const auto block = std::span(scales).subspan(first, std::min(kScalesPerStep, scales.size() - first));
+  std::vector<float>& steps = q.scales[1].values;
+  const std::size_t run = q.scheme.scales.outer->covers.run;
+  for (std::size_t first = 0; first < scales.size(); first += run) {
+    const auto block = std::span(scales).subspan(first, std::min(run, scales.size() - first));
     float amax = 0.0f;
     for (const float s : block)
       if (order_key(magnitude(s - mean)) > order_key(amax)) amax = magnitude(s - mean);
     const float step = divide(amax, 127.0f);
     for (float& s : block) s = step == 0.0f ? 0.0f : static_cast<float>(to_integer(divide(s - mean, step), -127, 127));
-    steps.values.push_back(step);
+    steps[first / run] = step;
   }
-  q.scales.push_back(std::move(steps));
-  q.scales.push_back({format_id<fp32>, 1, 1, {mean}});
+  q.scales[2].values[0] = mean;
 }
 
-/// The matrix-wide scale of ScaleNesting::per_tensor: the largest block's scale meets the top of its type.
+/// The scale above all others of NVFP4: the largest block's scale meets the top of its type.
 inline float matrix_scale(const Grid& grid, MatrixView<const float> weight, const QuantizeOptions& options) {
   float amax = options.shared_amax;
   if (!(amax > 0.0f)) {
@@ -251,17 +183,17 @@ inline float matrix_scale(const Grid& grid, MatrixView<const float> weight, cons
   return is_finite(scale) && order_key(scale) != 0 ? scale : 1.0f;
 }
 
-/// Codes, scales and zero points of a scheme, all 0; the matrix-wide scale comes with Grid::under().
-inline QMatrix blank(std::size_t rows, std::size_t cols, const Scheme& scheme) {
+/// Codes, scales, zero points and offsets of a scheme, all 0.
+inline QMatrix empty_qmatrix(std::size_t rows, std::size_t cols, const Scheme& scheme) {
   QMatrix q{.rows = rows, .cols = cols, .scheme = scheme, .codes = std::vector<std::uint8_t>(rows * cols)};
-  const std::size_t bands = scheme.granularity.scale_rows(rows);
-  const std::size_t groups = scheme.granularity.scale_cols(cols);
-  q.scales.push_back({finest_scale_type(scheme), bands, groups, std::vector<float>(bands * groups)});
-  if (scheme.symmetry == Symmetry::asymmetric) q.zero_points.resize(bands * groups);
-  if (scheme.nesting == ScaleNesting::integer) {
-    const std::size_t stretches = ceil_div(cols, kSuperScaleColumns);
-    q.scales.push_back({scheme.scale_type, rows, stretches, std::vector<float>(rows * stretches)});
-  }
+  const auto levels = [&](const NumberStack& stack) {
+    std::vector<ScaleLevel> all = level_shapes(stack, scheme.granularity, rows, cols);
+    for (ScaleLevel& level : all) level.values.resize(level.rows * level.cols);
+    return all;
+  };
+  q.scales = levels(scheme.scales);
+  if (scheme.offsets) q.offsets = levels(*scheme.offsets);
+  if (scheme.symmetry == Symmetry::asymmetric) q.zero_points.resize(q.scales[0].values.size());
   return q;
 }
 
@@ -271,10 +203,12 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
   Matrix<float> cleaned;
   if (!choose_ordinary_band(grid, band, options, q)) {
     if (const Status admitted = admit(band, options.nonfinite, cleaned); !admitted) return propagate(admitted);
-    clamped = q.scheme.nesting == ScaleNesting::integer ? choose_integer_band(grid, band, options, q)
-                                                        : choose_band(grid, band, options, q);
+    const auto choose = q.scheme.has_integer_scales()                             ? &choose_integer_band
+                        : q.scheme.offsets || q.scheme.scales.is_nested_in_rows() ? &choose_nested_band
+                                                                                  : &choose_band;
+    clamped = choose(grid, band, options, q);
   }
-  if (q.scheme.nesting != ScaleNesting::double_quant) encode_band(grid, band, q);
+  if (q.scheme.scales.op != ScaleOp::affine) encode_band(grid, band, q);
   return clamped;
 }
 
@@ -296,13 +230,13 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
     if (is_negative(w) ? order_key(w) != 0 : !is_finite(w))
       return fail(ErrorCode::usage, "a column weight of " + number_text(w) + ", expected a finite one of at least 0");
   const DefaultFpEnvironment standard;  // for what is computed here; tasks have their own
-  QMatrix q = detail::blank(weight.rows(), weight.cols(), scheme);
+  QMatrix q = detail::empty_qmatrix(weight.rows(), weight.cols(), scheme);
   Grid grid(scheme, context.kernels());
-  if (scheme.nesting == ScaleNesting::per_tensor) {
+  if (scheme.scales.has_matrix_number()) {
     const float super =
         options.matrix_scale > 0.0f ? options.matrix_scale : detail::matrix_scale(grid, weight, options);
     q.reciprocal = options.convention == ScaleConvention::compressed_tensors;
-    q.scales.push_back({format_id<fp32>, 1, 1, {super}});
+    q.scales[1].values[0] = super;
     grid = grid.under(super, q.reciprocal);
   }
   const std::size_t bands = q.scales[0].rows;
@@ -318,7 +252,7 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
       failed.report(b);
   });
   if (failed.any()) return propagate(quantize_band(failed.task()));  // once more, for what is wrong with it
-  if (scheme.nesting == ScaleNesting::double_quant) {
+  if (scheme.scales.op == ScaleOp::affine) {
     detail::quantize_scales(q);
     context.for_each(bands, [&](std::size_t b) {
       Matrix<float> cleaned;
@@ -337,8 +271,7 @@ requires(F::kBits <= 8)
     [[nodiscard]] Result<QMatrix> quantize(MatrixView<const float> weight, Granularity granularity,
                                            Symmetry symmetry = Symmetry::symmetric, const QuantizeOptions& options = {},
                                            const Context& context = {}) {
-  return quantize(weight, Scheme{format_id<F>, granularity, symmetry, format_id<fp16>, std::nullopt, {}}, options,
-                  context);
+  return quantize(weight, Scheme{format_id<F>, granularity, symmetry, {}, {}, {}}, options, context);
 }
 
 /// The values that rows of a quantized matrix stand for: exactly what a file of it dequantizes to. Contract: there are

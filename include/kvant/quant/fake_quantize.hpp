@@ -66,8 +66,8 @@ inline void round_inputs(std::span<const float> x, FormatId format_id, InputGrid
 
 /// Inputs as a matrix of weights in a block format.
 [[nodiscard]] constexpr Scheme as_weights(const ActivationScheme& s) noexcept {
-  return {s.format,     s.granularity, s.symmetry,
-          s.scale_type, std::nullopt,  s.is_static ? ScaleNesting::per_tensor : ScaleNesting::none};
+  const NumberStack under_one{s.scale_type, OuterLevel{format_id<fp32>}, ScaleOp::quotient};
+  return {s.format, s.granularity, s.symmetry, s.is_static ? under_one : NumberStack{s.scale_type}, {}, {}};
 }
 
 }  // namespace detail
@@ -108,12 +108,8 @@ class InputRounder {
     constexpr std::size_t kElements = 512;
     std::array<float, kElements / 16> stored;
     std::array<std::uint8_t, kElements> codes;
-    const kernels::GroupScales scales{stored.data(),
-                                      nullptr,
-                                      group,
-                                      scheme_.is_static ? kernels::ScaleOp::quotient : kernels::ScaleOp::product,
-                                      scheme_.is_static ? input_.scale : 1.0f,
-                                      0.0f};
+    const ScaleOp op = scheme_.is_static ? ScaleOp::quotient : ScaleOp::product;
+    const kernels::GroupScales scales{{stored.data(), op, scheme_.is_static ? input_.scale : 1.0f}, nullptr, group};
     for (std::size_t begin = 0; begin < x.size(); begin += kElements) {
       const std::span<const float> part = x.subspan(begin, std::min(kElements, x.size() - begin));
       const auto its_stored = std::span(stored).first(ceil_div(part.size(), group));

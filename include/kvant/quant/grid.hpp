@@ -3,8 +3,10 @@
 // scale and a zero point to storage. A method written against Grid runs on every format.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -17,12 +19,13 @@
 
 namespace kvant {
 
-/// The scale and zero point of one group: value = scale * (level(code) - zero).
+/// The scale, zero point and offset of one group: value = scale * (level(code) - zero) - offset.
 struct GroupParameters {
   float scale = 0.0f;
   std::int32_t zero = 0;
   bool clamped = false;  ///< the scale that was wanted exceeds its storage type
-  float stored = 0.0f;   ///< what the finest level of scales holds; the scale itself where there is one level
+  float stored = 0.0f;   ///< what the inner level of scales holds; the scale itself where there is one level
+  float offset = 0.0f;
 };
 
 /// How OCP MX scales follow from the largest magnitude of a block, where none is searched. With e = floor(log2 amax)
@@ -58,9 +61,8 @@ class Grid {
  public:
   /// Contract: the scheme's format has at most 8 bits. `table` decides how fast, never what.
   explicit Grid(const Scheme& scheme, const kernels::Kernels& table = kernels::generic::kTable)
-      : format_(&scheme.info()), scale_(&format_info(scheme.scale_type)), scheme_(scheme), table_(&table) {
+      : format_(&scheme.info()), scale_(&format_info(scheme.scales.chosen_type())), scheme_(scheme), table_(&table) {
     expects(format_->bits <= 8, "a grid's format has at most 8 bits");
-    if (scheme.nesting == ScaleNesting::double_quant) scale_ = &format_info(format_id<fp32>);
     float reach = static_cast<float>(format_->high - format_->low) * format_->step();  // of a code from its zero point
     for (std::uint32_t code = 0; code < (1u << format_->bits); ++code) {
       values_[code] = format_->decode(code);
@@ -75,11 +77,19 @@ class Grid {
   }
 
   /// The same grid under a matrix-wide scale: an element's scale is stored * super, or stored / super where that is
-  /// `reciprocal`. For ScaleNesting::per_tensor.
+  /// `reciprocal`.
   [[nodiscard]] Grid under(float super, bool reciprocal) const {
     Grid grid = *this;
     grid.super_ = super;
     grid.reciprocal_ = reciprocal;
+    grid.tabulate_scales();
+    return grid;
+  }
+
+  /// The same grid where scales are rounded to another type.
+  [[nodiscard]] Grid with_scale_type(FormatId type) const {
+    Grid grid = *this;
+    grid.scale_ = &format_info(type);
     grid.tabulate_scales();
     return grid;
   }
@@ -172,12 +182,13 @@ class Grid {
   /// One group.
   void encode(std::span<const float> x, GroupParameters p, std::span<std::uint8_t> codes) const noexcept {
     const auto zero = static_cast<std::int16_t>(p.zero);
-    encode(x, {&p.scale, &zero, x.size() + 1, kernels::ScaleOp::product, 1.0f, 0.0f}, codes);
+    encode(x, scales_of(p, zero, x.size()), codes);
   }
   /// Groups that lie one after the other.
   void encode(std::span<const float> x, const kernels::GroupScales& scales,
               std::span<std::uint8_t> codes) const noexcept {
     const kernels::FormatArgs format = format_args();
+    if (scales.offsets.stored != nullptr) return encode_shifted(format, x, scales, codes);
     encode_({&format, x.data(), x.size(), scales, codes.data()});
   }
 
@@ -197,11 +208,12 @@ class Grid {
   }
 
   [[nodiscard]] float decode(std::uint8_t code, GroupParameters p) const noexcept {
-    return p.scale * (values_[code] - static_cast<float>(p.zero));
+    const float steps = values_[code] - static_cast<float>(p.zero);
+    return scheme_.offsets ? std::fma(p.scale, steps, -p.offset) : p.scale * steps;
   }
   void decode(std::span<const std::uint8_t> codes, GroupParameters p, std::span<float> out) const noexcept {
     const auto zero = static_cast<std::int16_t>(p.zero);
-    decode(codes, {&p.scale, &zero, codes.size() + 1, kernels::ScaleOp::product, 1.0f, 0.0f}, out);
+    decode(codes, scales_of(p, zero, codes.size()), out);
   }
   void decode(std::span<const std::uint8_t> codes, const kernels::GroupScales& scales,
               std::span<float> out) const noexcept {
@@ -218,6 +230,30 @@ class Grid {
   }
 
  private:
+  /// One group of fewer elements than it may have.
+  [[nodiscard]] kernels::GroupScales scales_of(const GroupParameters& p, const std::int16_t& zero,
+                                               std::size_t n) const noexcept {
+    kernels::GroupScales scales{{&p.scale}, &zero, n + 1};
+    if (scheme_.offsets) scales.offsets.stored = &p.offset;
+    return scales;
+  }
+  /// Codes of x + offset, some elements of a group at a time.
+  void encode_shifted(const kernels::FormatArgs& format, std::span<const float> x, const kernels::GroupScales& scales,
+                      std::span<std::uint8_t> codes) const noexcept {
+    std::array<float, 256> shifted;
+    for (std::size_t begin = 0; begin < x.size();) {
+      const std::size_t g = begin / scales.group;
+      const std::size_t end = std::min({x.size(), (g + 1) * scales.group, begin + shifted.size()});
+      const float offset = kernels::generic::group_number(scales.offsets, scales.offsets.stored[g]);
+      for (std::size_t i = begin; i < end; ++i) shifted[i - begin] = (is_nan(x[i]) ? 0.0f : x[i]) + offset;
+      kernels::GroupScales one = scales;
+      one.scales.stored += g;
+      if (one.zeros != nullptr) one.zeros += g;
+      one.offsets = {};
+      encode_({&format, shifted.data(), end - begin, one, codes.data() + begin});
+      begin = end;
+    }
+  }
   void tabulate_scales() noexcept {
     for (std::uint32_t code = 0; scale_->bits <= 8 && code < (1u << scale_->bits); ++code)
       scale_of_code_[code] = with_stored(scale_->decode(code)).scale;

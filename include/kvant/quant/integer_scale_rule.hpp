@@ -15,9 +15,6 @@
 
 namespace kvant {
 
-/// Columns of a row that share a super-scale.
-inline constexpr std::size_t kSuperScaleColumns = 2048;
-
 /// s is 1 … max_scale, z is first_zero … first_zero + zero_count - 1. A group's record is
 /// (s - 1) + scale_step * (z - first_zero), in record_bits.
 struct IntegerScaleRule {
@@ -39,9 +36,9 @@ struct IntegerScaleRule {
   }
 };
 
-/// Contract: the scheme's scales are nested as integers.
+/// Contract: the scheme has integer scales.
 [[nodiscard]] constexpr IntegerScaleRule integer_scale_rule(const Scheme& scheme) {
-  expects(scheme.nesting == ScaleNesting::integer, "an integer-scaled scheme");
+  expects(scheme.has_integer_scales(), "an integer-scaled scheme");
   if (scheme.format == format_id<uint4>) return {14, 6, 4, 16, 6};  // record: 4 bits of s - 1, 2 bits of z - 6
   if (scheme.format == format_id<uint3>) return {8, 3, 2, 8, 4};    // record: 3 bits of s - 1, 1 bit of z - 3
   return {5, 2, 3, 5, 4};                                           // record: one of 15

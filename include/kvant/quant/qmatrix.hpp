@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -22,52 +23,8 @@
 
 namespace kvant {
 
-/// Double quantization: scales that share a step.
-inline constexpr std::size_t kScalesPerStep = 256;
-
-/// One level of scales: a matrix of values, each already rounded to `type`.
-struct ScaleLevel {
-  FormatId type = format_id<fp16>;
-  std::size_t rows = 0;
-  std::size_t cols = 0;
-  std::vector<float> values;
-};
-
-/// What the finest level of a scheme's scales holds. Integer scales fit into 4 bits.
-[[nodiscard]] constexpr FormatId finest_scale_type(const Scheme& scheme) noexcept {
-  switch (scheme.nesting) {
-    case ScaleNesting::double_quant:
-      return format_id<int8>;
-    case ScaleNesting::integer:
-      return format_id<uint4>;
-    default:
-      return scheme.scale_type;
-  }
-}
-
-/// The levels of scales above the finest one of a matrix, without their values: see QMatrix.
-[[nodiscard]] inline std::vector<ScaleLevel> outer_scale_levels(const Scheme& s, std::size_t rows, std::size_t cols) {
-  const std::size_t groups = s.granularity.scale_rows(rows) * s.granularity.scale_cols(cols);
-  switch (s.nesting) {
-    case ScaleNesting::none:
-      break;
-    case ScaleNesting::double_quant:
-      return {{format_id<fp32>, 1, ceil_div(groups, kScalesPerStep), {}}, {format_id<fp32>, 1, 1, {}}};
-    case ScaleNesting::per_tensor:
-      return {{format_id<fp32>, 1, 1, {}}};
-    case ScaleNesting::integer:
-      return {{s.scale_type, rows, ceil_div(cols, kSuperScaleColumns), {}}};
-  }
-  return {};
-}
-
-/// rows x cols codes under a scheme. value(r, c) = scale(r, c) * (level(code(r, c)) - zero(r, c)), where the scale of a
-/// group with the number s at the finest level is, by the scheme's nesting,
-///   none          s
-///   double_quant  fma(s, step, mean): s is an int8, `scales[1]` has one step for each 256 groups in row-major order,
-///                 `scales[2]` the mean
-///   per_tensor    s * g, or s / g where the matrix is `reciprocal`; `scales[1]` is g
-///   integer       S * s; `scales[1]` has one S for each row, or each 2048 columns of it
+/// rows x cols codes under a scheme. value(r, c) = scale(r, c) * (level(code(r, c)) - zero(r, c)) - offset(r, c), where
+/// scale and offset of a group are what the scheme's stacks make of the levels here (see NumberStack).
 struct QMatrix {
   std::size_t rows = 0;
   std::size_t cols = 0;
@@ -75,13 +32,14 @@ struct QMatrix {
   /// One code per byte, row-major: the number's code in the format, and not the number (a code of int4 is 0 … 15, two's
   /// complement within 4 bits). level() and value() read it.
   std::vector<std::uint8_t> codes{};
-  std::vector<ScaleLevel> scales{};         ///< finest first, one to three levels
-  std::vector<std::int16_t> zero_points{};  ///< shaped as scales[0]; asymmetric and integer-scaled schemes only
+  std::vector<ScaleLevel> scales{};         ///< inner first, as level_shapes() has them
+  std::vector<std::int16_t> zero_points{};  ///< shaped as scales[0]; asymmetric schemes only
+  std::vector<ScaleLevel> offsets{};        ///< likewise, of schemes with offsets only
   /// What is stored as column c is column columns[c] of the matrix: groups of columns that do not lie side by side, as
   /// GPTQ's act-order makes them. Empty: in their own order.
   std::vector<std::uint32_t> columns{};
   std::size_t clamped_scales = 0;  ///< scales that were beyond their storage type
-  bool reciprocal = false;         ///< per_tensor: scales[1] divides
+  bool reciprocal = false;         ///< of a quotient (NVFP4): scales[1] divides; otherwise it multiplies
 
   [[nodiscard]] std::span<const std::uint8_t> row_codes(std::size_t r) const {
     expects(r < rows, "a row of the matrix");
@@ -92,14 +50,16 @@ struct QMatrix {
   [[nodiscard]] float level(std::size_t r, std::size_t c) const { return scheme.info().decode(row_codes(r)[c]); }
   [[nodiscard]] float value(std::size_t r, std::size_t c) const {
     const GroupParameters p = parameters(r, c / scheme.granularity.block_cols(cols));
-    return p.scale * (level(r, c) - static_cast<float>(p.zero));
+    const float steps = level(r, c) - static_cast<float>(p.zero);
+    return scheme.offsets ? std::fma(p.scale, steps, -p.offset) : p.scale * steps;
   }
-  /// Scale and zero point of the group that element (r, group * block_cols) belongs to.
+  /// Scale, zero point and offset of the group that element (r, group * block_cols) belongs to.
   [[nodiscard]] GroupParameters parameters(std::size_t r, std::size_t group) const {
-    const Stretch s = stretch(r, group);
-    const float stored = *s.scales.stored;
-    return {kernels::generic::group_scale(s.scales, stored), s.scales.zeros != nullptr ? *s.scales.zeros : 0, false,
-            stored};
+    const kernels::GroupScales s = stretch(r, group).scales;
+    GroupParameters p{kernels::generic::group_number(s.scales, *s.scales.stored), s.zeros != nullptr ? *s.zeros : 0,
+                      false, *s.scales.stored};
+    if (s.offsets.stored != nullptr) p.offset = kernels::generic::group_number(s.offsets, *s.offsets.stored);
+    return p;
   }
 
   /// The scales of row r from a group on, as kernels take them, and for how many groups they go on like that.
@@ -108,30 +68,14 @@ struct QMatrix {
     std::size_t groups;
   };
   [[nodiscard]] Stretch stretch(std::size_t r, std::size_t group) const {
+    const std::size_t width = scheme.granularity.block_cols(cols);
     const std::size_t index = r / scheme.granularity.block_rows(rows) * scales[0].cols + group;
-    Stretch s{{&scales[0].values[index], zero_points.empty() ? nullptr : &zero_points[index],
-               scheme.granularity.block_cols(cols), kernels::ScaleOp::product, 1.0f, 0.0f},
-              scales[0].cols - group};
-    const auto limit = [&s](std::size_t groups) { s.groups = groups < s.groups ? groups : s.groups; };
-    switch (scheme.nesting) {
-      case ScaleNesting::none:
-        break;
-      case ScaleNesting::double_quant:
-        s.scales.op = kernels::ScaleOp::affine;
-        s.scales.factor = scales[1].values[index / kScalesPerStep];
-        s.scales.addend = scales[2].values[0];
-        limit(kScalesPerStep - index % kScalesPerStep);
-        break;
-      case ScaleNesting::per_tensor:
-        s.scales.op = reciprocal ? kernels::ScaleOp::quotient : kernels::ScaleOp::product;
-        s.scales.factor = scales[1].values[0];
-        break;
-      case ScaleNesting::integer: {
-        const std::size_t per_super = kSuperScaleColumns / s.scales.group;
-        s.scales.factor = scales[1].values[r * scales[1].cols + group / per_super];
-        limit(per_super - group % per_super);
-        break;
-      }
+    const detail::NumberRun run = detail::number_run(scheme.scales, scales, index, r, group, width, reciprocal);
+    Stretch s{{run.numbers, zero_points.empty() ? nullptr : &zero_points[index], width}, run.groups};
+    if (!offsets.empty()) {
+      const detail::NumberRun other = detail::number_run(*scheme.offsets, offsets, index, r, group, width, true);
+      s.scales.offsets = other.numbers;
+      s.groups = std::min(s.groups, other.groups);
     }
     return s;
   }
@@ -171,36 +115,37 @@ inline tl::unexpected<Error> bad_qmatrix(std::string what) {
   return fail(ErrorCode::bad_shape, "a quantized matrix " + std::move(what));
 }
 
-/// A level of scales: its type, its shape, and that each number is one of its type.
-inline Status check_level(const QMatrix& q, std::size_t index, FormatId type, std::size_t rows, std::size_t cols) {
-  const ScaleLevel& level = q.scales[index];
-  const std::string name = "has, at level " + std::to_string(index) + ", ";
-  if (level.type != type)
-    return bad_qmatrix(name + "scales of type " + std::string(format_info(level.type).name) + ", expected " +
-                       std::string(format_info(type).name));
-  if (level.rows != rows || level.cols != cols || level.values.size() != rows * cols)
-    return bad_qmatrix(name + std::to_string(level.values.size()) + " scales as " + std::to_string(level.rows) + " x " +
-                       std::to_string(level.cols) + ", expected " + std::to_string(rows) + " x " +
-                       std::to_string(cols));
-  const FormatInfo& info = format_info(type);
-  for (const float value : level.values)
-    if (!is_finite(value) || order_key(info.decode(info.encode(value))) != order_key(value))
-      return fail(ErrorCode::usage, "a quantized matrix " + name + "a scale that is no " + std::string(info.name) +
-                                        "; round it to its type first");
+/// The levels of a stack: their types, shapes, and that each number is one of its type.
+inline Status check_levels(const QMatrix& q, const NumberStack& stack, const std::vector<ScaleLevel>& levels,
+                           const std::string& what) {
+  const std::vector<ScaleLevel> expected = level_shapes(stack, q.scheme.granularity, q.rows, q.cols);
+  if (levels.size() != expected.size())
+    return bad_qmatrix("has " + std::to_string(levels.size()) + " levels of " + what + ", expected " +
+                       std::to_string(expected.size()) + " for " + to_text(q.scheme));
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const ScaleLevel& level = levels[i];
+    const FormatInfo& type = format_info(expected[i].type);
+    const std::string name = "has, at level " + std::to_string(i) + ", ";
+    if (level.type != expected[i].type)
+      return bad_qmatrix(name + what + " of type " + std::string(format_info(level.type).name) + ", expected " +
+                         std::string(type.name));
+    if (level.rows != expected[i].rows || level.cols != expected[i].cols ||
+        level.values.size() != expected[i].rows * expected[i].cols)
+      return bad_qmatrix(name + std::to_string(level.values.size()) + " " + what + " as " + std::to_string(level.rows) +
+                         " x " + std::to_string(level.cols) + ", expected " + std::to_string(expected[i].rows) + " x " +
+                         std::to_string(expected[i].cols));
+    for (const float value : level.values)
+      if (!is_finite(value) || order_key(type.decode(type.encode(value))) != order_key(value))
+        return fail(ErrorCode::usage, "a quantized matrix " + name + "one of its " + what + " that is no " +
+                                          std::string(type.name) + "; round it to its type first");
+  }
   return {};
 }
 
 inline Status check_scale_levels(const QMatrix& q) {
-  const Scheme& s = q.scheme;
-  const std::vector<ScaleLevel> outer = outer_scale_levels(s, q.rows, q.cols);
-  if (q.scales.size() != outer.size() + 1)
-    return bad_qmatrix("has " + std::to_string(q.scales.size()) + " levels of scales, expected " +
-                       std::to_string(outer.size() + 1) + " for " + to_text(s));
-  const std::size_t rows = s.granularity.scale_rows(q.rows);
-  if (const Status ok = check_level(q, 0, finest_scale_type(s), rows, s.granularity.scale_cols(q.cols)); !ok) return ok;
-  for (std::size_t i = 0; i < outer.size(); ++i)
-    if (const Status ok = check_level(q, i + 1, outer[i].type, outer[i].rows, outer[i].cols); !ok) return ok;
-  return {};
+  if (const Status ok = check_levels(q, q.scheme.scales, q.scales, "scales"); !ok) return ok;
+  if (q.scheme.offsets) return check_levels(q, *q.scheme.offsets, q.offsets, "offsets");
+  return q.offsets.empty() ? Status{} : bad_qmatrix("has offsets, which " + to_text(q.scheme) + " does not have");
 }
 
 inline Status check_zero_points(const QMatrix& q) {
@@ -210,7 +155,7 @@ inline Status check_zero_points(const QMatrix& q) {
     return bad_qmatrix("has " + std::to_string(q.zero_points.size()) + " zero points, expected " +
                        std::to_string(expected));
   const FormatInfo& format = q.scheme.info();
-  const bool records = q.scheme.nesting == ScaleNesting::integer;
+  const bool records = q.scheme.has_integer_scales();
   for (std::size_t i = 0; i < q.zero_points.size(); ++i) {
     const std::int32_t zero = q.zero_points[i];
     const bool allowed =
@@ -297,27 +242,19 @@ inline Status check_columns(const QMatrix& q) {
   return detail::check_columns(q);
 }
 
-/// Bits that a rows x cols matrix takes under `scheme`: codes, scales and zero points (at the format's width), without
-/// a file's padding.
+/// Bits that a rows x cols matrix takes under `scheme`: codes, scales, offsets and zero points (at the format's width),
+/// without a file's padding.
 [[nodiscard]] constexpr std::uint64_t stored_bits(const Scheme& scheme, std::uint64_t rows,
                                                   std::uint64_t cols) noexcept {
   const std::uint64_t codes = rows * cols * scheme.info().bits;
   if (scheme.is_cast()) return codes;
-  const std::uint64_t scales = scheme.granularity.scale_rows(rows) * scheme.granularity.scale_cols(cols);
-  const std::uint64_t zeros = scheme.symmetry == Symmetry::asymmetric ? scales * scheme.info().bits : 0;
-  const std::uint64_t each = format_info(scheme.scale_type).bits;
-  switch (scheme.nesting) {
-    case ScaleNesting::none:
-      break;
-    case ScaleNesting::double_quant:
-      return codes + zeros + scales * 8 + (ceil_div(scales, std::uint64_t{kScalesPerStep}) + 1) * 32;
-    case ScaleNesting::per_tensor:
-      return codes + zeros + scales * each + 32;
-    case ScaleNesting::integer:
-      return codes + scales * integer_scale_rule(scheme).record_bits +
-             rows * ceil_div(cols, std::uint64_t{kSuperScaleColumns}) * each;
-  }
-  return codes + zeros + scales * each;
+  const std::uint64_t groups = scheme.granularity.scale_rows(rows) * scheme.granularity.scale_cols(cols);
+  const std::uint64_t scales = stored_bits(scheme.scales, scheme.granularity, rows, cols);
+  if (scheme.has_integer_scales())  // a record holds scale and zero point
+    return codes + scales + groups * integer_scale_rule(scheme).record_bits -
+           groups * format_info(scheme.scales.inner).bits;
+  const std::uint64_t zeros = scheme.symmetry == Symmetry::asymmetric ? groups * scheme.info().bits : 0;
+  return codes + scales + zeros + (scheme.offsets ? stored_bits(*scheme.offsets, scheme.granularity, rows, cols) : 0);
 }
 
 }  // namespace kvant

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scheme says how a weight is stored: format, granularity, symmetry, scale type, and what is done to activations.
-// Its text form is `FORMAT[-GRANULARITY][-sym|-asym|-full][-scale:TYPE][-dq][/ACTIVATION]`, e.g. `int4-g128`,
-// `int8-channel/int8-token`, `fp8_e4m3fn-channel`, `int4-g32-asym-scale:fp32`, `nf4-g64-dq`, `bf16`. Block formats
-// (`kBlockFormats`) are names for whole schemes: `mxfp4`, `nvfp4`, `is4`.
+// Its text form is `FORMAT[-GRANULARITY][-sym|-asym|-full|-fzero][-scale:TYPE][-dq][/ACTIVATION]`, e.g. `int4-g128`,
+// `int8-channel/int8-token`, `fp8_e4m3fn-channel`, `int4-g32-asym-scale:fp32`, `uint4-g64-fzero`, `nf4-g64-dq`, `bf16`.
+// Block formats (`kBlockFormats`) are names for whole schemes: `mxfp4`, `nvfp4`, `q4_k`, `is4`.
 #pragma once
 
 #include <array>
@@ -17,38 +17,33 @@
 #include "kvant/numeric/formats.hpp"
 #include "kvant/quant/activation_scheme.hpp"
 #include "kvant/quant/granularity.hpp"
+#include "kvant/quant/number_stack.hpp"
 #include "kvant/quant/scheme_text.hpp"
 
 namespace kvant {
 
-/// How the scales of a matrix are stored, beyond one number of `scale_type` for each group.
-enum class ScaleNesting : std::uint8_t {
-  none,
-  /// `-dq`: scale = mean + code * step; int8 codes, one fp32 step for each 256 scales in row-major order, one fp32 mean
-  /// for the matrix.
-  double_quant,
-  /// NVFP4: `scale_type` times one fp32 for the matrix, which scales the largest to the top of that type.
-  per_tensor,
-  /// is4, is3, is2: a small integer times one number of `scale_type` for each row, or each 2048 columns of it; zero
-  /// points come from a short list. See integer_scales.hpp.
-  integer,
-};
-
+/// value = scale * (level - zero point) - offset, with a scale for each group, an integer zero point where the scheme
+/// is asymmetric, and a float offset where it has any.
 struct Scheme {
   FormatId format = format_id<fp32>;
   Granularity granularity{};
   Symmetry symmetry = Symmetry::symmetric;
-  FormatId scale_type = format_id<fp16>;
+  NumberStack scales{};
+  std::optional<NumberStack> offsets{};
   std::optional<ActivationScheme> activation{};
-  ScaleNesting nesting = ScaleNesting::none;
 
   /// fp32, fp16 and bf16 are stored as they are, without scales.
   [[nodiscard]] constexpr bool is_cast() const noexcept { return granularity.kind() == Granularity::Kind::none; }
   [[nodiscard]] constexpr const FormatInfo& info() const noexcept { return format_info(format); }
   /// Whether something is stored once for the whole matrix, so that its rows cannot be quantized one after the other.
   [[nodiscard]] constexpr bool spans_matrix() const noexcept {
-    return granularity.kind() == Granularity::Kind::tensor || nesting == ScaleNesting::double_quant ||
-           nesting == ScaleNesting::per_tensor;
+    return granularity.kind() == Granularity::Kind::tensor || scales.spans_matrix() ||
+           (offsets && offsets->spans_matrix());
+  }
+  /// Whether the inner scales are integers that are chosen and stored together with a zero point out of few: is4, is3,
+  /// is2. See integer_scale_rule.hpp.
+  [[nodiscard]] constexpr bool has_integer_scales() const noexcept {
+    return symmetry == Symmetry::asymmetric && scales.is_nested_in_rows();
   }
   friend constexpr bool operator==(const Scheme&, const Scheme&) = default;
 };
@@ -59,31 +54,69 @@ struct BlockFormat {
   Scheme scheme;
 };
 
+/// Columns of a row that share an outer scale in is4, is3 and is2.
+inline constexpr std::size_t kSuperScaleColumns = 2048;
+/// Scales that share a step under -dq, in row-major order.
+inline constexpr std::size_t kScalesPerStep = 256;
+
 namespace detail {
 
-constexpr Scheme block_scheme(FormatId format, std::size_t group, FormatId scale_type, ScaleNesting nesting,
-                              Symmetry symmetry = Symmetry::symmetric) noexcept {
-  return {format, PerGroup{group}, symmetry, scale_type, std::nullopt, nesting};
+constexpr NumberStack in_rows(FormatId inner, std::size_t cols) noexcept {
+  return {inner, OuterLevel{format_id<fp16>, {1, cols, 0}}, ScaleOp::product};
+}
+/// `-dq`: int8 steps of one fp32 for each 256 scales, from one fp32 mean.
+inline constexpr NumberStack kDoubleQuantized{format_id<int8>, OuterLevel{format_id<fp32>, {0, 0, kScalesPerStep}},
+                                              ScaleOp::affine};
+/// OCP MX: one power of two for each 32 elements.
+constexpr Scheme mx(FormatId format) noexcept {
+  return {.format = format, .granularity = PerGroup{32}, .scales = {format_id<e8m0>}};
+}
+/// value = S * s * (level - z): see integer_scale_rule.hpp.
+constexpr Scheme integer_scaled(FormatId format, std::size_t group) noexcept {
+  return {.format = format,
+          .granularity = PerGroup{group},
+          .symmetry = Symmetry::asymmetric,
+          .scales = in_rows(format_id<uint4>, kSuperScaleColumns)};
+}
+/// ggml's blocks of 256 weights in groups, whose scales (and minima, here offsets) are small integers under one fp16.
+constexpr Scheme super_block(FormatId format, std::size_t group, FormatId scale, bool has_minima) noexcept {
+  const NumberStack stack = in_rows(scale, 256);
+  return {.format = format,
+          .granularity = PerGroup{group},
+          .symmetry = has_minima ? Symmetry::symmetric : Symmetry::full,
+          .scales = stack,
+          .offsets = has_minima ? std::optional(stack) : std::nullopt};
+}
+/// ggml's blocks of 32 with one fp16 scale and one fp16 minimum.
+constexpr Scheme with_minimum(FormatId format) noexcept {
+  return {.format = format, .granularity = PerGroup{32}, .offsets = NumberStack{}};
 }
 
 }  // namespace detail
 
-/// OCP MX (2^n per 32), NVIDIA's NVFP4, and kvant's integer-scaled formats.
+/// OCP MX, NVIDIA's NVFP4 (E4M3 per 16 under one fp32), ggml's blocks with minima or super-blocks, and kvant's own
+/// integer-scaled formats.
 inline constexpr std::array kBlockFormats{
-    BlockFormat{"mxfp8_e4m3fn", detail::block_scheme(format_id<fp8_e4m3fn>, 32, format_id<e8m0>, ScaleNesting::none)},
-    BlockFormat{"mxfp8_e5m2", detail::block_scheme(format_id<fp8_e5m2>, 32, format_id<e8m0>, ScaleNesting::none)},
-    BlockFormat{"mxfp6_e3m2", detail::block_scheme(format_id<fp6_e3m2>, 32, format_id<e8m0>, ScaleNesting::none)},
-    BlockFormat{"mxfp6_e2m3", detail::block_scheme(format_id<fp6_e2m3>, 32, format_id<e8m0>, ScaleNesting::none)},
-    BlockFormat{"mxfp4", detail::block_scheme(format_id<fp4_e2m1>, 32, format_id<e8m0>, ScaleNesting::none)},
-    BlockFormat{"mxint8", detail::block_scheme(format_id<int8_q6>, 32, format_id<e8m0>, ScaleNesting::none)},
+    BlockFormat{"mxfp8_e4m3fn", detail::mx(format_id<fp8_e4m3fn>)},
+    BlockFormat{"mxfp8_e5m2", detail::mx(format_id<fp8_e5m2>)},
+    BlockFormat{"mxfp6_e3m2", detail::mx(format_id<fp6_e3m2>)},
+    BlockFormat{"mxfp6_e2m3", detail::mx(format_id<fp6_e2m3>)},
+    BlockFormat{"mxfp4", detail::mx(format_id<fp4_e2m1>)},
+    BlockFormat{"mxint8", detail::mx(format_id<int8_q6>)},
     BlockFormat{"nvfp4",
-                detail::block_scheme(format_id<fp4_e2m1>, 16, format_id<fp8_e4m3fn>, ScaleNesting::per_tensor)},
-    BlockFormat{"is4", detail::block_scheme(format_id<uint4>, 32, format_id<fp16>, ScaleNesting::integer,
-                                            Symmetry::asymmetric)},
-    BlockFormat{"is3", detail::block_scheme(format_id<uint3>, 16, format_id<fp16>, ScaleNesting::integer,
-                                            Symmetry::asymmetric)},
-    BlockFormat{"is2", detail::block_scheme(format_id<even2>, 16, format_id<fp16>, ScaleNesting::integer,
-                                            Symmetry::asymmetric)},
+                {.format = format_id<fp4_e2m1>,
+                 .granularity = PerGroup{16},
+                 .scales = {format_id<fp8_e4m3fn>, OuterLevel{format_id<fp32>}, ScaleOp::quotient}}},
+    BlockFormat{"q4_1", detail::with_minimum(format_id<uint4>)},
+    BlockFormat{"q5_1", detail::with_minimum(format_id<uint5>)},
+    BlockFormat{"q2_k", detail::super_block(format_id<uint2>, 16, format_id<uint4>, true)},
+    BlockFormat{"q3_k", detail::super_block(format_id<int3>, 16, format_id<int6>, false)},
+    BlockFormat{"q4_k", detail::super_block(format_id<uint4>, 32, format_id<uint6>, true)},
+    BlockFormat{"q5_k", detail::super_block(format_id<uint5>, 32, format_id<uint6>, true)},
+    BlockFormat{"q6_k", detail::super_block(format_id<int6>, 16, format_id<int8>, false)},
+    BlockFormat{"is4", detail::integer_scaled(format_id<uint4>, 32)},
+    BlockFormat{"is3", detail::integer_scaled(format_id<uint3>, 16)},
+    BlockFormat{"is2", detail::integer_scaled(format_id<even2>, 16)},
 };
 
 namespace detail {
@@ -110,22 +143,34 @@ namespace detail {
   return false;
 }
 
-/// Whether scale type, nesting and format go together.
-inline Status check_scales(const Scheme& s, std::string_view text) {
-  if (s.nesting == ScaleNesting::double_quant && s.scale_type != format_id<fp16>)
-    return bad_scheme(text, "-dq says how scales are stored; it takes no -scale");
-  if ((s.nesting == ScaleNesting::integer || s.nesting == ScaleNesting::per_tensor) && block_format(s) == nullptr)
-    return bad_scheme(text, "no block format is made of these parts");
-  if (s.scale_type == format_id<e8m0>) {
+/// Whether a number of a stack by itself is a float of enough bits, which may be a power of two.
+[[nodiscard]] constexpr bool is_plain_float(const NumberStack& stack, unsigned bits) noexcept {
+  const FormatInfo& type = format_info(stack.inner);
+  return !stack.outer && type.kind == FormatKind::minifloat && type.bits >= bits;
+}
+
+/// Whether the stacks and the format go together.
+inline Status check_numbers(const Scheme& s, std::string_view text) {
+  if (block_format(s) != nullptr) return {};
+  if (s.offsets) {
+    if (s.info().kind != FormatKind::integer || s.info().is_signed || s.symmetry != Symmetry::symmetric)
+      return bad_scheme(text, "-fzero needs uint1 … uint8");
+    if (s.granularity.kind() != Granularity::Kind::group && s.granularity.kind() != Granularity::Kind::channel)
+      return bad_scheme(text, "-fzero needs a granularity of channel or gN");
+    if (!is_plain_float(s.scales, 16) || s.offsets != s.scales)
+      return bad_scheme(text, "-fzero goes with scales of fp16, bf16 or fp32");
+  }
+  if (s.scales == kDoubleQuantized) return {};
+  if (s.scales.outer) return bad_scheme(text, "no block format is made of these parts");
+  if (s.scales.inner == format_id<e8m0>) {
     if (s.symmetry != Symmetry::symmetric)
       return bad_scheme(text, "a scale that is a power of two goes with a symmetric format");
     if (!has_zero(s.info())) return bad_scheme(text, "a scale that cannot be 0 needs a format with a 0");
     return {};
   }
-  const FormatInfo& scale = format_info(s.scale_type);
-  if (scale.kind != FormatKind::minifloat || scale.bits < 8)
+  if (!is_plain_float(s.scales, 8))
     return bad_scheme(text, "a scale is stored as fp16, bf16, fp32, an 8-bit float or e8m0");
-  if (s.symmetry == Symmetry::full && !scale.is_signed)
+  if (s.symmetry == Symmetry::full && !format_info(s.scales.inner).is_signed)
     return bad_scheme(text, "-full makes scales of either sign, which this type has not");
   return {};
 }
@@ -135,13 +180,12 @@ inline Status check_scales(const Scheme& s, std::string_view text) {
 /// Whether the parts of a scheme fit together; the reason where they do not.
 [[nodiscard]] inline Status check_scheme(const Scheme& s, std::string_view text) {
   const FormatInfo& info = s.info();
-  if (info.is_auxiliary() && s.nesting != ScaleNesting::integer)
+  if (info.is_auxiliary() && !s.has_integer_scales())
     return detail::bad_scheme(text, std::string(info.name) + " has no numbers below zero, so it is none for weights");
   if (info.bits > 8) {
     if (!s.is_cast())
       return detail::bad_scheme(text, std::string(info.name) + " takes no granularity: it has no scale");
-    if (s.symmetry != Symmetry::symmetric || s.scale_type != format_id<fp16> || s.activation ||
-        s.nesting != ScaleNesting::none)
+    if (s.symmetry != Symmetry::symmetric || s.scales != NumberStack{} || s.offsets || s.activation)
       return detail::bad_scheme(text, std::string(info.name) + " takes no further parts");
     return {};
   }
@@ -153,13 +197,13 @@ inline Status check_scales(const Scheme& s, std::string_view text) {
   if (sized && (s.granularity.cols_parameter() == 0 ||
                 (s.granularity.kind() == Granularity::Kind::block && s.granularity.rows_parameter() == 0)))
     return detail::bad_scheme(text, "a group or block has at least one row and column");
-  if (s.symmetry == Symmetry::asymmetric && s.nesting != ScaleNesting::integer &&
+  if (s.symmetry == Symmetry::asymmetric && !s.has_integer_scales() &&
       (info.fraction_bits != 0 || info.kind != FormatKind::integer || info.has_signs_only()))
     return detail::bad_scheme(text, "-asym needs int2 … int8 or uint1 … uint8");
   if (s.symmetry == Symmetry::full &&
       (info.kind != FormatKind::integer || info.fraction_bits != 0 || -info.low != info.high + 1))
     return detail::bad_scheme(text, "-full needs int2 … int8");
-  return detail::check_scales(s, text);
+  return detail::check_numbers(s, text);
 }
 
 namespace detail {
@@ -181,16 +225,20 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
     if (const auto g = parse_granularity(part); g && stage < 1) {
       scheme.granularity = *g;
       stage = 1;
-    } else if ((part == "sym" || part == "asym" || part == "full") && stage < 2) {
-      scheme.symmetry = part == "sym" ? Symmetry::symmetric : part == "asym" ? Symmetry::asymmetric : Symmetry::full;
+    } else if ((part == "sym" || part == "asym" || part == "full" || part == "fzero") && stage < 2) {
+      if (part == "asym") scheme.symmetry = Symmetry::asymmetric;
+      if (part == "full") scheme.symmetry = Symmetry::full;
+      if (part == "fzero") scheme.offsets = NumberStack{};
       stage = 2;
     } else if (part.substr(0, 6) == "scale:" && stage < 3) {
       const auto scale = format_from_name(part.substr(6));
       if (!scale) return bad_scheme(text, quoted(part.substr(6)) + " is no format for a scale");
-      scheme.scale_type = *scale;
+      scheme.scales.inner = *scale;
+      if (scheme.offsets) scheme.offsets->inner = *scale;
       stage = 3;
     } else if (part == "dq" && stage < 4) {
-      scheme.nesting = ScaleNesting::double_quant;
+      if (scheme.scales != NumberStack{}) return bad_scheme(text, "-dq says how scales are stored; it takes no -scale");
+      scheme.scales = kDoubleQuantized;
       stage = 4;
     } else if (part.find_first_not_of("0123456789") == std::string_view::npos && stage < 1) {
       return bad_scheme(text, quoted(part) + " is no granularity; did you mean " + std::string(name) + "-g" +
@@ -236,8 +284,11 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
     if (!s.is_cast()) text += "-" + detail::granularity_text(s.granularity);
     if (s.symmetry == Symmetry::asymmetric) text += "-asym";
     if (s.symmetry == Symmetry::full) text += "-full";
-    if (s.scale_type != format_id<fp16>) text += "-scale:" + std::string(format_info(s.scale_type).name);
-    if (s.nesting == ScaleNesting::double_quant) text += "-dq";
+    if (s.offsets) text += "-fzero";
+    if (s.scales == detail::kDoubleQuantized)
+      text += "-dq";
+    else if (s.scales.inner != format_id<fp16>)
+      text += "-scale:" + std::string(format_info(s.scales.inner).name);
   }
   if (s.activation) text += "/" + to_text(*s.activation);
   return text;

@@ -36,6 +36,7 @@
 #include "kvant/quant/grid.hpp"
 #include "kvant/quant/integer_scale_rule.hpp"
 #include "kvant/quant/integer_scales.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qlinear.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"

@@ -40,7 +40,7 @@ std::string decibels(const TensorComparison& t) {
   return t.nonfinite != 0 ? fmt::format("{} NaN, Inf", t.nonfinite) : fmt::format("{:.2f}", t.distortion.sqnr_db);
 }
 
-std::string scheme_text(const std::optional<Scheme>& scheme) { return scheme ? to_text(*scheme) : "float"; }
+std::string scheme_text(const std::optional<LayerScheme>& scheme) { return scheme ? to_text(*scheme) : "float"; }
 
 /// The first few of many names.
 std::string some(const std::vector<std::string>& names) {

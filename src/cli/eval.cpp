@@ -27,7 +27,7 @@ double bits_per_weight(const nn::Model& model) {
   std::uint64_t elements[2] = {0, 0};
   for (const nn::LayerInfo& layer : model.layers()) {
     const std::size_t quantized = layer.scheme.is_cast() ? 0 : 1;
-    bits[quantized] += stored_bits(layer.scheme, layer.rows, layer.cols);
+    bits[quantized] += stored_bits(layer.scheme.weight, layer.rows, layer.cols);
     elements[quantized] += std::uint64_t{layer.rows} * layer.cols;
   }
   const std::size_t which = elements[1] > 0 ? 1 : 0;

@@ -86,18 +86,20 @@ Result<Linear> cast_layer(MatrixView<const float> w, const FormatInfo& format, c
 }
 
 /// A float weight under a scheme, as `kvant quantize` would store it; without one it stays as it is.
-Result<Linear> make_layer(MatrixView<const float> w, FormatId kept, const std::optional<Scheme>& scheme,
+Result<Linear> make_layer(MatrixView<const float> w, FormatId kept, const std::optional<LayerScheme>& scheme,
                           const WeightSource& source, const Context& context) {
   if (!scheme) return Linear::from_float(w, kept, {}, context);
   if (const Status ok = check_finite(w, "where a weight is stored anew", where_of(source)); !ok) return propagate(ok);
-  if (scheme->is_cast()) return cast_layer(w, scheme->info(), source);
-  auto layer = Rtn{}({source.tensor, w}, *scheme, context);
+  if (scheme->is_cast()) return cast_layer(w, scheme->weight.info(), source);
+  auto layer = Rtn{}({source.tensor, w}, scheme->weight, context);
   if (!layer) return propagate(layer);
+  layer->inputs.activation = scheme->activation;
   if (layer->weight.clamped_scales != 0) return beyond_storage(layer->weight.clamped_scales, source);
   return Linear::from(*layer, context);
 }
 
-Result<Linear> read_tensor(const WeightSource& source, const std::optional<Scheme>& scheme, const Context& context) {
+Result<Linear> read_tensor(const WeightSource& source, const std::optional<LayerScheme>& scheme,
+                           const Context& context) {
   const auto weights = io::Weights::open(source.path);
   if (!weights) return propagate(weights);
   const io::WeightInfo* weight = weights->find(source.tensor);
@@ -119,10 +121,11 @@ Result<Linear> read_tensor(const WeightSource& source, const std::optional<Schem
                 where_of(source));
   auto codes = weights->read_quantized(*weight);
   if (!codes) return propagate(codes);
-  return Linear::from({std::move(*codes), {}, weights->input_parameters(*weight)}, context);
+  return Linear::from({std::move(*codes), {}, weights->layer_inputs(*weight)}, context);
 }
 
-Result<Linear> read_weight(const WeightSource& source, const std::optional<Scheme>& scheme, const Context& context) {
+Result<Linear> read_weight(const WeightSource& source, const std::optional<LayerScheme>& scheme,
+                           const Context& context) {
   if (!source.tensor.empty()) return read_tensor(source, scheme, context);
   const auto values = read_matrix(source.path, "n, k");
   if (!values) return propagate(values);
@@ -142,7 +145,7 @@ class Gemm final : public Command {
                    });
     options.custom({"--scheme", "S", "how to store a float weight, as int4-g128 (kvant list schemes)"}, Need::optional,
                    "as it is", false, [this](std::string_view, const std::string& text) -> Status {
-                     const auto scheme = parse_scheme(text);
+                     const auto scheme = parse_layer_scheme(text);
                      if (!scheme) return propagate(scheme);
                      scheme_ = *scheme;
                      return {};
@@ -194,7 +197,7 @@ class Gemm final : public Command {
 
   fs::path a_, output_;
   WeightSource source_;
-  std::optional<Scheme> scheme_;
+  std::optional<LayerScheme> scheme_;
   bool force_ = false;
 };
 

@@ -106,7 +106,7 @@ class Quantize final : public Command {
 
  private:
   Status set_scheme(const std::string& text) {
-    auto scheme = parse_scheme(text);
+    auto scheme = parse_layer_scheme(text);
     if (!scheme) return propagate(scheme);
     job_.plan.scheme = *scheme;
     return {};

@@ -450,7 +450,7 @@ Result<bool> WeightFinder::packs_whole_codes(const std::string& name, std::uint6
 Status WeightFinder::find_packed_integers(const Group& group, StoredWeight& w) const {
   const std::string packed = w.name + "_packed";
   const CheckpointTensor* codes = tensor(packed);
-  const unsigned bits = w.scheme.info().bits;
+  const unsigned bits = w.scheme.weight.info().bits;
   if (codes->dtype != DType::i32 || codes->shape.size() != 2)
     return bad(packed, "is " + std::string(dtype_info(codes->dtype).name) + " " + shape_text(codes->shape) +
                            ", expected I32 in two dimensions for " + group.format);
@@ -470,7 +470,7 @@ Status WeightFinder::find_packed_integers(const Group& group, StoredWeight& w) c
 }
 
 Status WeightFinder::find_codes(const Group& group, StoredWeight& w) const {
-  const FormatInfo& format = w.scheme.info();
+  const FormatInfo& format = w.scheme.weight.info();
   const bool packed = tensor(w.name + "_packed") != nullptr;
   if (packed && tensor(w.name) != nullptr) return bad(w.name, "is stored twice, packed and not packed");
   const bool wants_packed = group.format.ends_with("pack-quantized");
@@ -494,7 +494,7 @@ Status WeightFinder::find_codes(const Group& group, StoredWeight& w) const {
 }
 
 Status WeightFinder::check_scales(StoredWeight& w) const {
-  const Granularity& g = w.scheme.granularity;
+  const Granularity& g = w.scheme.weight.granularity;
   const std::uint64_t rows = g.scale_rows(w.rows);
   const std::uint64_t cols = g.scale_cols(w.cols);
   const std::string name = w.name + "_scale";
@@ -512,7 +512,7 @@ Status WeightFinder::check_scales(StoredWeight& w) const {
       break;
   }
   if (!ok) return ok;
-  if (w.scheme.scales.inner == format_id<fp8_e4m3fn> && dtype != DType::f8_e4m3)
+  if (w.scheme.weight.scales.inner == format_id<fp8_e4m3fn> && dtype != DType::f8_e4m3)
     return bad(name, "is " + std::string(dtype_info(dtype).name) + ", expected F8_E4M3");
   w.tensors.push_back(name);
   for (const auto& [level, spec, in_rows] : outer_scales(w)) {
@@ -526,14 +526,14 @@ Status WeightFinder::find_zero_points(const Group& group, StoredWeight& w) const
   const std::string name = w.name + "_zero_point";
   const CheckpointTensor* zeros = tensor(name);
   if (zeros == nullptr) {
-    if (w.scheme.symmetry == Symmetry::symmetric) return {};
+    if (w.scheme.weight.symmetry == Symmetry::symmetric) return {};
     return bad(name, "is missing, but the configuration says that its weights are asymmetric");
   }
   w.tensors.push_back(name);
-  const Granularity& g = w.scheme.granularity;
+  const Granularity& g = w.scheme.weight.granularity;
   const std::uint64_t rows = g.scale_rows(w.rows);
   const std::uint64_t cols = g.scale_cols(w.cols);
-  if (w.scheme.symmetry == Symmetry::symmetric) {  // earlier versions stored zeros all the same
+  if (w.scheme.weight.symmetry == Symmetry::symmetric) {  // earlier versions stored zeros all the same
     std::vector<std::byte> bytes(static_cast<std::size_t>(zeros->bytes));
     if (const Status read = checkpoint_.read_bytes(*zeros, 0, bytes); !read) return read;
     if (std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; })) return {};
@@ -547,7 +547,7 @@ Status WeightFinder::find_zero_points(const Group& group, StoredWeight& w) const
   if (group.format != "pack-quantized") return bad(name, "is packed, which " + group.format + " does not do");
   if (const Status ok = check_stored(checkpoint_, name, DType::i32, {{matrix_shape(zeros->shape).rows, cols}}); !ok)
     return ok;
-  const auto whole = packs_whole_codes(name, rows, w.scheme.info().bits, zeros->shape[0]);
+  const auto whole = packs_whole_codes(name, rows, w.scheme.weight.info().bits, zeros->shape[0]);
   if (!whole) return propagate(whole);
   w.zeros = *whole ? StoredWeight::Zeros::words : StoredWeight::Zeros::stream;
   return {};
@@ -622,7 +622,7 @@ Result<StoredWeight> WeightFinder::find_weight(const std::string& module) {
   w.name = module + ".weight";
   const auto scheme = scheme_of(**group, w.name);
   if (!scheme) return propagate(scheme);
-  w.scheme = *scheme;
+  w.scheme.weight = *scheme;
   if (const Status ok = find_codes(**group, w); !ok) return propagate(ok);
   if (const Status ok = check_scales(w); !ok) return propagate(ok);
   if (const Status ok = find_zero_points(**group, w); !ok) return propagate(ok);

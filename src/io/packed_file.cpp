@@ -75,7 +75,7 @@ Json to_json(const PackedLayer& layer) {
   const PackedShape& shape = layer.weight.shape;
   Json json = Json::object();
   json.set("name", layer.name)
-      .set("scheme", to_text(layer.weight.scheme))
+      .set("scheme", to_text(layer.scheme()))
       .set("layout", layout_info(shape.layout).id)
       .set("rows", shape.n)
       .set("inputs", shape.inputs)
@@ -83,8 +83,8 @@ Json to_json(const PackedLayer& layer) {
       .set("specials", layout_info(shape.layout).bits == 8 && shape.code_step == 0 && shape.mantissa_bits == 0)
       .set("columns", layer.has_columns)
       .set("reciprocal", layer.weight.reciprocal)
-      .set("input_scale", static_cast<double>(layer.input.scale))
-      .set("input_zero", layer.input.zero);
+      .set("input_scale", static_cast<double>(layer.inputs.parameters.scale))
+      .set("input_zero", layer.inputs.parameters.zero);
   return json;
 }
 
@@ -151,21 +151,22 @@ Result<PackedLayer> read_layer(const Json& json) {
   const bool specials = d.flag("specials");
   layer.has_columns = d.flag("columns");
   layer.weight.reciprocal = d.flag("reciprocal");
-  layer.input = d.input();
+  layer.inputs.parameters = d.input();
   if (scales != "fp32" && scales != "fp16") d.wrong("scales");
   const std::string name = "layer '" + printable(layer.name, 100) + "'";
   if (!d.first_wrong().empty())
     return fail(ErrorCode::bad_metadata, name + " is without a valid '" + d.first_wrong() + "'");
-  const auto parsed = parse_scheme(scheme);
+  const auto parsed = parse_layer_scheme(scheme);
   if (!parsed) return propagate(parsed);
   const LayoutInfo* row = kernels::layout_of(layout);
   if (row == nullptr)
     return fail(ErrorCode::unsupported, name + " has the layout '" + printable(layout, 40) +
                                             "', which this build does not know; pack the model anew");
-  if (!kvant::detail::holds(row->layout, *parsed))
+  if (!kvant::detail::holds(row->layout, parsed->weight))
     return fail(ErrorCode::bad_metadata, name + " has the layout " + layout + ", which holds no " + scheme);
-  layer.weight.scheme = *parsed;
-  layer.weight.shape = make_shape(*parsed, rows, inputs, {row->layout, scales == "fp32", specials});
+  layer.weight.scheme = parsed->weight;
+  layer.inputs.activation = parsed->activation;
+  layer.weight.shape = make_shape(parsed->weight, rows, inputs, {row->layout, scales == "fp32", specials});
   add_outer_levels(layer.weight);
   return layer;
 }
@@ -187,7 +188,7 @@ PackedLayer PackedLayer::of_floats(std::string name, FormatId format, std::size_
   return layer;
 }
 
-Result<PackedLayer> PackedLayer::of(std::string name, const QMatrix& q, const InputParameters& input,
+Result<PackedLayer> PackedLayer::of(std::string name, const QMatrix& q, const LayerInputs& inputs,
                                     const Context& context) {
   const auto shape = plan_packing(q, context);
   if (!shape) return propagate(shape);
@@ -198,7 +199,7 @@ Result<PackedLayer> PackedLayer::of(std::string name, const QMatrix& q, const In
   add_outer_levels(layer.weight);
   layer.weight.reciprocal = q.reciprocal;
   layer.has_columns = shape->k != shape->inputs || !q.columns.empty();
-  layer.input = input;
+  layer.inputs = inputs;
   return layer;
 }
 
@@ -313,8 +314,8 @@ Result<Linear> PackedFile::layer(const PackedLayer& layer, const Context& contex
         !layout_info(shape.layout).has_groups() || layout_for(weight.scheme, shape.inputs, context) == shape.layout;
     const Status fits = check(weight, data);
     auto linear = !fits       ? Result<Linear>(propagate(fits))
-                  : preferred ? Linear::over(std::move(weight), data, std::move(bias), layer.input)
-                              : Linear::from({unpack(weight, data), std::move(bias), layer.input}, context);
+                  : preferred ? Linear::over(std::move(weight), data, std::move(bias), layer.inputs)
+                              : Linear::from({unpack(weight, data), std::move(bias), layer.inputs}, context);
     if (!linear) return located(linear.error(), file_.file().path());
     return linear;
   });

@@ -23,11 +23,12 @@ constexpr std::uint64_t kTransposedVersion = 2;
 // ---- writing -------------------------------------------------------------------------------------------------------
 
 /// compressed-tensors' name for how a scheme's tensors are stored.
-std::string_view ct_format(const Scheme& s) {
+std::string_view ct_format(const LayerScheme& layer) {
+  const Scheme& s = layer.weight;
   if (s.scales.op == ScaleOp::quotient) return "nvfp4-pack-quantized";
   if (s.scales.inner == format_id<e8m0>) return s.info().bits == 4 ? "mxfp4-pack-quantized" : "mxfp8-quantized";
   if (s.format == format_id<fp8_e4m3fn>) return "float-quantized";
-  return s.activation ? "int-quantized" : "pack-quantized";
+  return layer.activation ? "int-quantized" : "pack-quantized";
 }
 
 /// The keys that weights and activations share; a key that says the default is left out, since older versions of the
@@ -77,12 +78,13 @@ Json ct_activations(const ActivationScheme& a) {
 }
 
 /// A weight's scheme in the words of the convention: a group of all columns is a channel.
-Scheme ct_scheme(const QuantizedWeight& w) {
-  Scheme s = w.scheme;
+LayerScheme ct_scheme(const QuantizedWeight& w) {
+  LayerScheme layer = w.scheme;
+  Scheme& s = layer.weight;
   if (block_format(s) == nullptr && s.granularity.kind() == Granularity::Kind::group &&
       s.granularity.cols_parameter() >= w.cols)
     s.granularity = PerChannel{};
-  return s;
+  return layer;
 }
 
 Json ct_config(std::span<const QuantizedWeight> weights, std::span<const std::string> ignored) {
@@ -92,7 +94,7 @@ Json ct_config(std::span<const QuantizedWeight> weights, std::span<const std::st
   std::string format;
   std::size_t index = 0;
   for (const auto& [text, members] : by_scheme) {
-    const Scheme s = ct_scheme(*members.front());
+    const LayerScheme s = ct_scheme(*members.front());
     Json targets = Json::array();
     if (by_scheme.size() == 1)
       targets.push_back("Linear");
@@ -100,7 +102,7 @@ Json ct_config(std::span<const QuantizedWeight> weights, std::span<const std::st
       for (const QuantizedWeight* w : members) targets.push_back(module_of(w->name));
     Json group = Json::object();
     group.set("targets", std::move(targets));
-    group.set("weights", ct_weights(s));
+    group.set("weights", ct_weights(s.weight));
     group.set("input_activations", s.activation ? ct_activations(*s.activation) : Json());
     group.set("output_activations", Json());
     group.set("format", ct_format(s));
@@ -139,7 +141,7 @@ Result<std::optional<Json>> find_config(const Checkpoint& checkpoint, const Wher
 }
 
 /// A weight in kvant's own convention, every tensor of it checked.
-Result<StoredWeight> find_own_weight(const Checkpoint& checkpoint, const std::string& name, const Scheme& scheme) {
+Result<StoredWeight> find_own_weight(const Checkpoint& checkpoint, const std::string& name, const LayerScheme& scheme) {
   const auto shape = read_shape(checkpoint, name);
   if (!shape) return propagate(shape);
   StoredWeight w;
@@ -148,7 +150,7 @@ Result<StoredWeight> find_own_weight(const Checkpoint& checkpoint, const std::st
   w.rows = shape->rows;
   w.cols = shape->cols;
   w.codes = code_storage(w, Convention::kvant);
-  w.zeros = has_zero_points(scheme) ? StoredWeight::Zeros::bytes : StoredWeight::Zeros::none;
+  w.zeros = has_zero_points(scheme.weight) ? StoredWeight::Zeros::bytes : StoredWeight::Zeros::none;
   for (const TensorSpec& spec : stored_tensors(w, Convention::kvant)) {
     if (const Status ok = check_stored(checkpoint, spec.name, spec.dtype, {spec.shape}); !ok) return propagate(ok);
     w.tensors.push_back(spec.name);
@@ -187,7 +189,7 @@ Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& confi
   for (const auto& [name, value] : tensors->members()) {
     const std::string* text = value.as_string();
     if (text == nullptr) return bad_config("names no scheme for " + name, where);
-    auto scheme = parse_scheme(*text);
+    auto scheme = parse_layer_scheme(*text);
     if (!scheme || scheme->is_cast())
       return bad_config("has '" + *text + "' for " + name + ", which is no scheme", where);
     auto weight = find_own_weight(checkpoint, name, *scheme);

@@ -46,7 +46,7 @@ bool unpack_bytes(std::span<const std::uint8_t> bytes, const FormatInfo& format,
 }
 
 Status read_codes(const Checkpoint& checkpoint, const StoredWeight& w, QMatrix& q) {
-  const FormatInfo& format = w.scheme.info();
+  const FormatInfo& format = w.scheme.weight.info();
   const std::string name = w.name + w.codes.suffix;
   const CheckpointTensor* tensor = checkpoint.find(name);
   const Where where{checkpoint.path().string(), name, {}};
@@ -106,7 +106,7 @@ Status decode_scales(std::span<const std::byte> bytes, ScaleLevel& level, const 
 }
 
 Status decode_records(std::span<const std::byte> bytes, const QuantizedWeight& w, QMatrix& q, const Where& where) {
-  const IntegerScaleRule rule = integer_scale_rule(w.scheme);
+  const IntegerScaleRule rule = integer_scale_rule(w.scheme.weight);
   const auto row_bytes = static_cast<std::size_t>(record_row_bytes(w));
   const std::size_t groups = q.scales[0].cols;
   q.scales[0].values.resize(q.rows * groups);
@@ -141,18 +141,18 @@ Result<ScaleLevel> read_level(const Checkpoint& checkpoint, const StoredLevel& s
 
 /// The levels of scales, and of offsets where there are any.
 Status read_scales(const Checkpoint& checkpoint, const StoredWeight& w, QMatrix& q) {
-  q.scales.push_back(level_shapes(w.scheme.scales, w.scheme.granularity, q.rows, q.cols)[0]);
+  q.scales.push_back(level_shapes(w.scheme.weight.scales, w.scheme.weight.granularity, q.rows, q.cols)[0]);
   const std::string name = w.name + "_scale";
   const auto bytes = read_all(checkpoint, name);
   if (!bytes) return propagate(bytes);
   const Where where{checkpoint.path().string(), name, {}};
-  const Status read =
-      w.scheme.has_integer_scales() ? decode_records(*bytes, w, q, where) : decode_scales(*bytes, q.scales[0], where);
+  const Status read = w.scheme.weight.has_integer_scales() ? decode_records(*bytes, w, q, where)
+                                                           : decode_scales(*bytes, q.scales[0], where);
   if (!read) return read;
   for (const StoredLevel& stored : outer_scales(w)) {
     auto level = read_level(checkpoint, stored);
     if (!level) return propagate(level);
-    if (w.scheme.scales.op == ScaleOp::quotient && !(level->values[0] > 0.0f))
+    if (w.scheme.weight.scales.op == ScaleOp::quotient && !(level->values[0] > 0.0f))
       return fail(ErrorCode::bad_metadata, "is no number above 0, by which scales could be divided",
                   {checkpoint.path().string(), stored.spec.name, {}});
     q.scales.push_back(std::move(*level));
@@ -194,7 +194,7 @@ Status read_zero_points(const Checkpoint& checkpoint, const StoredWeight& w, QMa
     unpack_zero_points(*bytes, w.zeros == StoredWeight::Zeros::stream, q);
     return {};
   }
-  const FormatInfo& format = w.scheme.info();
+  const FormatInfo& format = w.scheme.weight.info();
   for (std::size_t i = 0; i < q.zero_points.size(); ++i) {
     const auto byte = std::to_integer<std::uint8_t>((*bytes)[i]);
     const int zero = format.is_signed ? static_cast<std::int8_t>(byte) : byte;
@@ -231,7 +231,7 @@ Status sort_columns(const Checkpoint& checkpoint, const StoredWeight& w, QMatrix
   std::iota(columns.begin(), columns.end(), 0u);
   std::stable_sort(columns.begin(), columns.end(),
                    [&](std::uint32_t a, std::uint32_t b) { return group_of[a] < group_of[b]; });
-  const std::size_t size = w.scheme.granularity.block_cols(q.cols);
+  const std::size_t size = w.scheme.weight.granularity.block_cols(q.cols);
   for (std::size_t c = 0; c < q.cols; ++c)
     if (static_cast<std::size_t>(group_of[columns[c]]) != c / size)
       return fail(ErrorCode::unsupported, "makes groups of other sizes than " + std::to_string(size) + " columns",
@@ -257,8 +257,8 @@ Result<QMatrix> read_weight(const Checkpoint& checkpoint, const StoredWeight& w)
     QMatrix q;
     q.rows = static_cast<std::size_t>(w.rows);
     q.cols = static_cast<std::size_t>(w.cols);
-    q.scheme = w.scheme;
-    q.reciprocal = w.scheme.scales.op == ScaleOp::quotient;
+    q.scheme = w.scheme.weight;
+    q.reciprocal = w.scheme.weight.scales.op == ScaleOp::quotient;
     // Small tensors first: what is wrong with them shows before the codes' memory is asked for.
     if (const Status ok = read_scales(checkpoint, w, q); !ok) return propagate(ok);
     if (const Status ok = read_zero_points(checkpoint, w, q); !ok) return propagate(ok);

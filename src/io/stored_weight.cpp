@@ -35,10 +35,11 @@ DType scale_dtype(FormatId type, Convention convention) noexcept {
 }
 
 CodeStorage code_storage(const QuantizedWeight& w, Convention convention) {
-  const FormatInfo& format = w.scheme.info();
+  const FormatInfo& format = w.scheme.weight.info();
   const std::uint64_t dense = packed_bytes(w.cols, format.bits);
-  if (convention == Convention::kvant || w.scheme.format == format_id<fp4_e2m1>) return {"_packed", DType::u8, dense};
-  if (w.scheme.format == format_id<fp8_e4m3fn>) return {"", DType::f8_e4m3, dense};
+  if (convention == Convention::kvant || w.scheme.weight.format == format_id<fp4_e2m1>)
+    return {"_packed", DType::u8, dense};
+  if (w.scheme.weight.format == format_id<fp8_e4m3fn>) return {"", DType::f8_e4m3, dense};
   if (w.scheme.activation) return {"", DType::i8, dense};
   const auto sign = static_cast<std::uint8_t>(1u << (format.bits - 1));
   return {"_packed", DType::i32, round_up(dense, std::uint64_t{4}), sign};
@@ -47,7 +48,7 @@ CodeStorage code_storage(const QuantizedWeight& w, Convention convention) {
 bool has_zero_points(const Scheme& s) noexcept { return s.symmetry == Symmetry::asymmetric && !s.has_integer_scales(); }
 
 std::uint64_t record_row_bytes(const QuantizedWeight& w) {
-  return packed_bytes(w.scheme.granularity.scale_cols(w.cols), integer_scale_rule(w.scheme).record_bits);
+  return packed_bytes(w.scheme.weight.granularity.scale_cols(w.cols), integer_scale_rule(w.scheme.weight).record_bits);
 }
 
 std::uint64_t level_row_bytes(const ScaleLevel& level) noexcept {
@@ -55,11 +56,11 @@ std::uint64_t level_row_bytes(const ScaleLevel& level) noexcept {
 }
 
 std::vector<std::uint64_t> scale_shape(const QuantizedWeight& w, Convention convention) {
-  const Granularity& g = w.scheme.granularity;
-  if (w.scheme.has_integer_scales()) return {w.rows, record_row_bytes(w)};
+  const Granularity& g = w.scheme.weight.granularity;
+  if (w.scheme.weight.has_integer_scales()) return {w.rows, record_row_bytes(w)};
   if (convention == Convention::compressed_tensors && g.kind() == Granularity::Kind::tensor) return {1};
-  if (format_info(w.scheme.scales.inner).bits % 8 != 0)
-    return {g.scale_rows(w.rows), packed_bytes(g.scale_cols(w.cols), format_info(w.scheme.scales.inner).bits)};
+  if (format_info(w.scheme.weight.scales.inner).bits % 8 != 0)
+    return {g.scale_rows(w.rows), packed_bytes(g.scale_cols(w.cols), format_info(w.scheme.weight.scales.inner).bits)};
   return {g.scale_rows(w.rows), g.scale_cols(w.cols)};
 }
 
@@ -68,8 +69,8 @@ namespace {
 /// The levels above the inner one: a run's step and the mean, a number for the matrix, numbers of rows.
 void add_outer_levels(const QuantizedWeight& w, const NumberStack& stack, const std::string& what,
                       std::vector<StoredLevel>& out) {
-  const std::vector<ScaleLevel> levels =
-      level_shapes(stack, w.scheme.granularity, static_cast<std::size_t>(w.rows), static_cast<std::size_t>(w.cols));
+  const std::vector<ScaleLevel> levels = level_shapes(
+      stack, w.scheme.weight.granularity, static_cast<std::size_t>(w.rows), static_cast<std::size_t>(w.cols));
   for (std::size_t i = 1; i < levels.size(); ++i) {
     const bool in_rows = stack.is_nested_in_rows();
     const std::string name = i == 2                      ? w.name + "_" + what + "_mean"
@@ -88,20 +89,20 @@ void add_outer_levels(const QuantizedWeight& w, const NumberStack& stack, const 
 
 std::vector<StoredLevel> outer_scales(const QuantizedWeight& w) {
   std::vector<StoredLevel> out;
-  add_outer_levels(w, w.scheme.scales, "scale", out);
+  add_outer_levels(w, w.scheme.weight.scales, "scale", out);
   return out;
 }
 
 std::vector<StoredLevel> stored_offsets(const QuantizedWeight& w) {
   std::vector<StoredLevel> out;
-  if (!w.scheme.offsets) return out;
-  ScaleLevel inner = level_shapes(*w.scheme.offsets, w.scheme.granularity, static_cast<std::size_t>(w.rows),
-                                  static_cast<std::size_t>(w.cols))[0];
+  if (!w.scheme.weight.offsets) return out;
+  ScaleLevel inner = level_shapes(*w.scheme.weight.offsets, w.scheme.weight.granularity,
+                                  static_cast<std::size_t>(w.rows), static_cast<std::size_t>(w.cols))[0];
   const unsigned bits = format_info(inner.type).bits;
   const std::uint64_t width = bits % 8 == 0 ? inner.cols : level_row_bytes(inner);
   const TensorSpec spec{w.name + "_offset", scale_dtype(inner.type, Convention::kvant), {inner.rows, width}};
   out.push_back({std::move(inner), spec, true});
-  add_outer_levels(w, *w.scheme.offsets, "offset", out);
+  add_outer_levels(w, *w.scheme.weight.offsets, "offset", out);
   return out;
 }
 
@@ -138,7 +139,7 @@ std::vector<std::byte> encode_scales(const ScaleLevel& level) {
 
 /// The scale and zero point of each group as one record, rows of them as dense bit streams.
 std::vector<std::byte> encode_records(const QuantizedWeight& w, const QMatrix& q) {
-  const IntegerScaleRule rule = integer_scale_rule(w.scheme);
+  const IntegerScaleRule rule = integer_scale_rule(w.scheme.weight);
   const auto row_bytes = static_cast<std::size_t>(record_row_bytes(w));
   const std::size_t groups = q.scales[0].cols;
   std::vector<std::uint8_t> bytes(row_bytes * q.rows);
@@ -191,7 +192,8 @@ std::string_view activation_kind(const ActivationScheme& a) noexcept {
 }  // namespace
 
 std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
-  const Scheme& s = w.scheme;
+  const Scheme& s = w.scheme.weight;
+  const std::optional<ActivationScheme>& activation = w.scheme.activation;
   using Kind = Granularity::Kind;
   const Kind kind = s.granularity.kind();
   if (!w.name.ends_with(".weight")) return "the tensor's name does not end in .weight";
@@ -203,13 +205,13 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   const bool one_group = kind == Kind::group && w.cols <= group && block_format(s) == nullptr;  // which is a channel
   if ((kind == Kind::group || kind == Kind::block) && w.cols % group != 0 && !one_group)
     return "its " + std::to_string(w.cols) + " columns are no multiple of the group";
-  if (s.activation && s.activation->is_static) return "its activations are static, which takes calibration";
-  const std::string_view input = s.activation ? activation_kind(*s.activation) : "";
+  if (activation && activation->is_static) return "its activations are static, which takes calibration";
+  const std::string_view input = activation ? activation_kind(*activation) : "";
   const BlockFormat* block = block_format(s);
   const std::string_view name = block != nullptr ? block->name : std::string_view();
   if (name == "nvfp4" && input.empty()) return std::nullopt;
   if ((name == "mxfp4" || name == "mxfp8_e4m3fn") && (input.empty() || input == name)) return std::nullopt;
-  if (s.scales.outer || s.offsets) return "it has no scheme like " + to_text(s);
+  if (s.scales.outer || s.offsets) return "it has no scheme like " + to_text(w.scheme);
   const FormatId scale = s.scales.inner;
   if (scale != format_id<fp16> && scale != format_id<bf16> && scale != format_id<fp32>)
     return "its scales are " + std::string(format_info(scale).name);
@@ -223,22 +225,23 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   const bool packed = (s.format == format_id<int8> || s.format == format_id<int4>)&&input.empty() &&
                       (kind == Kind::group || kind == Kind::channel);
   if (whole || packed) return std::nullopt;
-  return "it has no scheme like " + to_text(s);
+  return "it has no scheme like " + to_text(w.scheme);
 }
 
 std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention convention) {
   const CodeStorage codes = code_storage(w, convention);
   std::vector<TensorSpec> specs;
   specs.push_back({w.name + codes.suffix, codes.dtype, {w.rows, codes.row_bytes * 8 / dtype_info(codes.dtype).bits}});
-  const DType scales = w.scheme.has_integer_scales() ? DType::u8 : scale_dtype(w.scheme.scales.inner, convention);
+  const DType scales =
+      w.scheme.weight.has_integer_scales() ? DType::u8 : scale_dtype(w.scheme.weight.scales.inner, convention);
   specs.push_back({w.name + "_scale", scales, scale_shape(w, convention)});
-  if (has_zero_points(w.scheme)) {
+  if (has_zero_points(w.scheme.weight)) {
     const auto shape = scale_shape(w, convention);
-    const DType plain = w.scheme.info().is_signed ? DType::i8 : DType::u8;
+    const DType plain = w.scheme.weight.info().is_signed ? DType::i8 : DType::u8;
     if (packs_zero_points(w, convention))
       specs.push_back({w.name + "_zero_point",
                        DType::i32,
-                       {ceil_div(shape[0], std::uint64_t{32} / w.scheme.info().bits), shape[1]}});
+                       {ceil_div(shape[0], std::uint64_t{32} / w.scheme.weight.info().bits), shape[1]}});
     else
       specs.push_back({w.name + "_zero_point", plain, shape});
   }
@@ -252,16 +255,16 @@ std::vector<TensorSpec> stored_tensors(const QuantizedWeight& w, Convention conv
 
 Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Convention convention, std::uint64_t first_row,
                   const QMatrix& band) {
-  if (w.scheme.scales.op == ScaleOp::quotient && !band.reciprocal)
+  if (w.scheme.weight.scales.op == ScaleOp::quotient && !band.reciprocal)
     return fail(ErrorCode::unsupported,
                 "its matrix-wide scale is a factor, expected a divisor: files hold what "
                 "ScaleConvention::compressed_tensors chooses",
                 {{}, w.name, {}});
   if (!band.columns.empty())
     return fail(ErrorCode::unsupported, "its columns are not in their own order", {{}, w.name, {}});
-  if (!is_listed(w.scheme.format) || !is_listed(w.scheme.scales.inner))
+  if (!is_listed(w.scheme.weight.format) || !is_listed(w.scheme.weight.scales.inner))
     return fail(ErrorCode::unsupported,
-                "its format " + std::string(w.scheme.info().name) +
+                "its format " + std::string(w.scheme.weight.info().name) +
                     " is the program's own: no file holds its levels, so none could be read back",
                 {{}, w.name, {}});
   if (const Status ok = check(band); !ok) return ok;
@@ -272,11 +275,11 @@ Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Conventio
     const auto source = band.row_codes(r);
     std::transform(source.begin(), source.end(), row.begin(),
                    [&](std::uint8_t code) { return static_cast<std::uint8_t>(code ^ storage.flip); });
-    pack_bits(row, w.scheme.info().bits,
+    pack_bits(row, w.scheme.weight.info().bits,
               std::span<std::uint8_t>(codes).subspan(r * storage.row_bytes, storage.row_bytes));
   }
-  const std::uint64_t block_rows = w.scheme.granularity.block_rows(w.rows);
-  const bool records = w.scheme.has_integer_scales();
+  const std::uint64_t block_rows = w.scheme.weight.granularity.block_rows(w.rows);
+  const bool records = w.scheme.weight.has_integer_scales();
   const std::uint64_t first_scale = first_row / block_rows * band.scales[0].cols;
   const std::uint64_t scale_offset =
       records ? first_row * record_row_bytes(w) : first_row / block_rows * level_row_bytes(band.scales[0]);
@@ -284,9 +287,10 @@ Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Conventio
   if (status)
     status = writer.write(w.name + "_scale", scale_offset,
                           records ? encode_records(w, band) : encode_scales(band.scales[0]));
-  if (status && has_zero_points(w.scheme))
+  if (status && has_zero_points(w.scheme.weight))
     status = packs_zero_points(w, convention)
-                 ? writer.write(w.name + "_zero_point", first_scale * w.scheme.info().bits / 8, pack_zero_points(band))
+                 ? writer.write(w.name + "_zero_point", first_scale * w.scheme.weight.info().bits / 8,
+                                pack_zero_points(band))
                  : writer.write(w.name + "_zero_point", first_scale, plain_zero_points(band));
   // One number or list for the whole matrix, or rows as the matrix has them.
   const auto write_level = [&](const StoredLevel& stored, const ScaleLevel& level) {

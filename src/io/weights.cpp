@@ -60,7 +60,10 @@ Result<QMatrix> Weights::read_quantized(const WeightInfo& weight) const {
   return read_weight(checkpoint_, stored(weight));
 }
 
-InputParameters Weights::input_parameters(const WeightInfo& weight) const { return stored(weight).input; }
+LayerInputs Weights::layer_inputs(const WeightInfo& weight) const {
+  const StoredWeight& found = stored(weight);
+  return {found.scheme.activation, found.input};
+}
 
 Result<Matrix<float>> Weights::read_float(const WeightInfo& weight) const {
   if (!weight.scheme) return checkpoint_.read_matrix(*checkpoint_.find(weight.name));

@@ -139,7 +139,8 @@ class ModelLoader {
       return fail(ErrorCode::bad_config, "is stored, but config.json says that there is no such bias",
                   where(bias_name));
     }
-    const Scheme stored = (*weight)->is_quantized() ? *(*weight)->scheme : Scheme{float_format((*weight)->dtype)};
+    const LayerScheme stored =
+        (*weight)->is_quantized() ? *(*weight)->scheme : LayerScheme{{float_format((*weight)->dtype)}, {}};
     model_.layers_.push_back({name, stored, rows, cols});
     slots_.push_back(slot);
     return {};
@@ -170,7 +171,7 @@ class ModelLoader {
   }
 
   static std::uint64_t stored_bits_of(const io::WeightInfo& weight) {
-    if (weight.is_quantized()) return kvant::stored_bits(*weight.scheme, weight.rows(), weight.cols());
+    if (weight.is_quantized()) return kvant::stored_bits(weight.scheme->weight, weight.rows(), weight.cols());
     return std::uint64_t{weight.rows()} * weight.cols() * dtype_info(weight.dtype).bits;
   }
 
@@ -202,8 +203,7 @@ class ModelLoader {
     if (slot.weight->is_quantized()) {
       auto codes = weights_.read_quantized(*slot.weight);
       if (!codes) return propagate(codes);
-      auto linear =
-          Linear::from({std::move(*codes), std::move(bias), weights_.input_parameters(*slot.weight)}, context);
+      auto linear = Linear::from({std::move(*codes), std::move(bias), weights_.layer_inputs(*slot.weight)}, context);
       if (!linear) return propagate(linear);
       *slot.linear = std::move(*linear);
       return {};

@@ -123,7 +123,7 @@ Result<std::vector<LayerShape>> layer_shapes(const io::Weights& weights) {
       std::ranges::any_of(weights.list(), [](const io::WeightInfo& w) { return w.scheme.has_value(); });
   Plan plan;
   if (!quantized) {
-    auto made = make_plan(weights, {*parse_scheme("int8-channel"), {}});
+    auto made = make_plan(weights, {{*parse_scheme("int8-channel"), {}}, {}});
     if (!made) return propagate(made);
     plan = std::move(*made);
   }

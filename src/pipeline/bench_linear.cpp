@@ -60,11 +60,11 @@ Matrix<float> gather(MatrixView<const float> from, std::span<const std::size_t> 
   return out;
 }
 
-Result<Linear> make_linear(MatrixView<const float> w, const Scheme& scheme, const Context& context) {
-  if (scheme.is_cast()) return Linear::from_float(w, scheme.format, {}, context);
-  auto q = quantize(w, scheme, {}, context);
+Result<Linear> make_linear(MatrixView<const float> w, const LayerScheme& scheme, const Context& context) {
+  if (scheme.is_cast()) return Linear::from_float(w, scheme.weight.format, {}, context);
+  auto q = quantize(w, scheme.weight, {}, context);
   if (!q) return propagate(q);
-  return Linear::from({std::move(*q), {}}, context);
+  return Linear::from({std::move(*q), {}, {scheme.activation, {}}}, context);
 }
 
 double bytes_of(const Linear& layer) { return static_cast<double>(layer.bytes().size()); }
@@ -130,7 +130,7 @@ Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const Bench
   const std::size_t enough = options.weight_bytes != 0 ? options.weight_bytes : beyond_caches();
   std::vector<std::shared_ptr<Layer>> layers;
   for (const std::string_view text : kSchemes) {
-    const auto scheme = parse_scheme(text);
+    const auto scheme = parse_layer_scheme(text);
     if (!scheme) return propagate(scheme);
     const auto layer = std::make_shared<Layer>();
     const std::size_t checked = kCheckedProducts / (shape.k * kCheckedRows);

@@ -80,7 +80,7 @@ class Packer {
     }
     const auto q = weights_.read_quantized(weight);
     if (!q) return propagate(q);
-    auto layer = io::PackedLayer::of(weight.name, *q, weights_.input_parameters(weight), context_);
+    auto layer = io::PackedLayer::of(weight.name, *q, weights_.layer_inputs(weight), context_);
     if (!layer) return layer;
     if (const Status go = advance(weight); !go) return propagate(go);
     return layer;

@@ -79,7 +79,7 @@ bool is_plain_float(DType dtype) noexcept {
 }
 
 /// Whether a scheme can be given to a weight at all. Rows of nothing, however many, and no rows are copied.
-bool applies(const io::WeightInfo& weight, const Scheme& scheme) noexcept {
+bool applies(const io::WeightInfo& weight, const LayerScheme& scheme) noexcept {
   return is_plain_float(weight.dtype) &&
          (scheme.is_cast() || (weight.shape.size() == 2 && weight.shape[0] != 0 && weight.shape[1] != 0));
 }
@@ -92,12 +92,12 @@ const KeptFloat* find_kept(const std::string& name) {
   return found != kKept.end() ? found : nullptr;
 }
 
-TensorPlan decide(const io::WeightInfo& weight, const Scheme& scheme, std::string rule) {
+TensorPlan decide(const io::WeightInfo& weight, const LayerScheme& scheme, std::string rule) {
   return {weight.name, scheme.is_cast() ? Action::cast : Action::quantize, scheme, std::move(rule)};
 }
 
 /// What happens to a weight that no rule matches.
-TensorPlan by_default(const io::WeightInfo& weight, const Scheme& scheme) {
+TensorPlan by_default(const io::WeightInfo& weight, const LayerScheme& scheme) {
   TensorPlan copy{weight.name, Action::copy, {}, ""};
   if (!applies(weight, scheme)) return copy;
   if (scheme.is_cast()) return decide(weight, scheme, "default");
@@ -142,7 +142,7 @@ Result<Rule> parse_rule(std::string_view text) {
   if (at == std::string_view::npos || at == 0)
     return fail(ErrorCode::bad_recipe,
                 "rule '" + std::string(text) + "', expected PATTERN=SCHEME, as '.*down_proj.*=int8-channel'");
-  auto scheme = parse_scheme(text.substr(at + 1));
+  auto scheme = parse_layer_scheme(text.substr(at + 1));
   if (!scheme) return propagate(scheme);
   return Rule{std::string(text.substr(0, at)), *scheme, std::string(text)};
 }
@@ -150,10 +150,10 @@ Result<Rule> parse_rule(std::string_view text) {
 namespace {
 
 /// What no checkpoint can hold, or nothing here can choose.
-Status check_storable(const Scheme& scheme) {
-  if (!is_listed(scheme.format) || !is_listed(scheme.scales.inner))
+Status check_storable(const LayerScheme& scheme) {
+  if (!is_listed(scheme.weight.format) || !is_listed(scheme.weight.scales.inner))
     return fail(ErrorCode::unsupported,
-                "the format " + std::string(scheme.info().name) +
+                "the format " + std::string(scheme.weight.info().name) +
                     " is the program's own: no file holds its levels, so none could be read back");
   if (scheme.activation && scheme.activation->is_static)
     return fail(ErrorCode::unsupported, "scheme '" + to_text(scheme) +

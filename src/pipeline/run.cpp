@@ -136,8 +136,8 @@ class Caster {
 Status cast_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor, const QuantizeJob& job,
                    TensorReport& report) {
   const io::MatrixShape shape = io::matrix_shape(tensor.shape);
-  const std::uint64_t step = band_rows(report.plan.scheme, shape.rows, shape.cols, true);
-  Caster caster(writer, tensor.name, report.plan.scheme.format, job.nonfinite, run.context);
+  const std::uint64_t step = band_rows(report.plan.scheme.weight, shape.rows, shape.cols, true);
+  Caster caster(writer, tensor.name, report.plan.scheme.weight.format, job.nonfinite, run.context);
   for (std::uint64_t first = 0; first < shape.rows && shape.cols != 0; first += step) {
     auto band = run.weights.checkpoint().read_rows(tensor, first, std::min(step, shape.rows - first));
     if (!band) return propagate(band);
@@ -178,7 +178,7 @@ Status find_shared_amax(Run& run, const Plan& plan) {
   std::map<std::string, float> sets;
   std::map<std::string, std::string> set_of;
   for (const TensorPlan& t : plan.tensors) {
-    if (t.action != Action::quantize || !t.scheme.scales.has_matrix_number()) continue;
+    if (t.action != Action::quantize || !t.scheme.weight.scales.has_matrix_number()) continue;
     const auto most = largest_magnitude(run, *source.find(t.name));
     if (!most) return tl::unexpected<Error>(located(most.error(), source, t.name));
     const std::string joined = nn::joined_with(t.name);
@@ -193,7 +193,7 @@ Status find_shared_amax(Run& run, const Plan& plan) {
 std::uint64_t bytes_read_twice(const io::Checkpoint& source, const Plan& plan) {
   std::uint64_t sum = 0;
   for (const TensorPlan& t : plan.tensors)
-    if (t.action == Action::quantize && t.scheme.scales.has_matrix_number()) sum += source.find(t.name)->bytes;
+    if (t.action == Action::quantize && t.scheme.weight.scales.has_matrix_number()) sum += source.find(t.name)->bytes;
   return sum;
 }
 
@@ -250,7 +250,7 @@ Result<Matrix<float>> read_band(const io::Checkpoint& source, const io::Checkpoi
 
 Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::CheckpointTensor& tensor,
                        const QuantizeJob& job, TensorReport& report) {
-  const Scheme& scheme = report.plan.scheme;
+  const Scheme& scheme = report.plan.scheme.weight;
   const io::QuantizedWeight weight = stored_as(tensor.name, tensor.shape, report.plan);
   const Grid grid(scheme, run.context.kernels());
   const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, job.method.rowwise() && !weight.transposed);
@@ -286,7 +286,7 @@ std::vector<io::TensorSpec> specs_of(const io::CheckpointTensor& tensor, const T
                                      io::Convention convention) {
   if (plan.action == Action::drop) return {};
   if (plan.action == Action::copy) return {{tensor.name, tensor.dtype, tensor.shape}};
-  if (plan.action == Action::cast) return {{tensor.name, cast_dtype(plan.scheme.format), tensor.shape}};
+  if (plan.action == Action::cast) return {{tensor.name, cast_dtype(plan.scheme.weight.format), tensor.shape}};
   return io::stored_tensors(stored_as(tensor.name, tensor.shape, plan), convention);
 }
 
@@ -349,7 +349,7 @@ double report_sizes(const io::Weights& weights, const Plan& plan, std::vector<Te
     if (plan.tensors[i].action == Action::quantize || plan.tensors[i].action == Action::cast) {
       io::MatrixShape shape = io::matrix_shape(report.shape);
       if (plan.tensors[i].transposed) std::swap(shape.rows, shape.cols);
-      report.stored_bits = stored_bits(report.plan.scheme, shape.rows, shape.cols);
+      report.stored_bits = stored_bits(report.plan.scheme.weight, shape.rows, shape.cols);
       bits += report.stored_bits;
       elements += shape.rows * shape.cols;
     }
@@ -415,7 +415,7 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
   }
   if (storage.convention == io::Convention::compressed_tensors &&
       std::any_of(storage.weights.begin(), storage.weights.end(), [](const io::QuantizedWeight& w) {
-        return w.scheme.activation && w.scheme.symmetry == Symmetry::asymmetric;
+        return w.scheme.activation && w.scheme.weight.symmetry == Symmetry::asymmetric;
       }))
     report.warnings.push_back("vLLM refuses weights with zero points (-asym) where activations are quantized, too");
   report.warnings.insert(report.warnings.end(), plan->warnings.begin(), plan->warnings.end());
@@ -430,7 +430,7 @@ Result<QuantizeReport> quantize_opened(const QuantizeJob& job, const io::Weights
   if (!storage.weights.empty())
     quantization = io::quantization_config(storage.weights, storage.ignored, storage.convention);
   std::optional<FormatId> dtype;
-  if (job.plan.scheme.is_cast()) dtype = job.plan.scheme.format;
+  if (job.plan.scheme.is_cast()) dtype = job.plan.scheme.weight.format;
   auto config = output_config(source, quantization, dtype);
   if (!config) return propagate(config);
   auto out = OutputCheckpoint::create(source, job.output, job.mode,
@@ -498,7 +498,7 @@ Result<DequantizeReport> dequantize_opened(const DequantizeJob& job, const io::W
       Status done;
       if (w->scheme) {
         TensorReport& tensor = tensors.emplace_back();
-        tensor.plan = {w->name, Action::cast, Scheme{job.dtype}, ""};
+        tensor.plan = {w->name, Action::cast, {{job.dtype}, {}}, ""};
         done = dequantize_weight(run, out->writer(), job, tensor);
         report.tensors.push_back(w->name);
       } else {

@@ -96,10 +96,12 @@ TEST_F(Gemm, RunsAsTheSchemeOfAFloatWeightSays) {
     const kvant::io::Json json = run("w.npy", {"--scheme", row.scheme});
     EXPECT_EQ(text_at(json, "op"), row.op) << row.scheme;
     EXPECT_EQ(text_at(json, "scheme"), row.scheme);
-    auto codes = kvant::quantize(w_.view(), *kvant::parse_scheme(row.scheme), {true});
+    const kvant::LayerScheme scheme = *kvant::parse_layer_scheme(row.scheme);
+    auto codes = kvant::quantize(w_.view(), scheme.weight, {true});
     ASSERT_TRUE(codes) << row.scheme;
     Matrix<float> expected(5, 48);
-    ASSERT_TRUE(kvant::Linear::from({std::move(*codes), {}})->multiply(a_.view(), expected.view()));
+    ASSERT_TRUE(
+        kvant::Linear::from({std::move(*codes), {}, {scheme.activation, {}}})->multiply(a_.view(), expected.view()));
     const Matrix<float> y = product();
     EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0) << row.scheme;
   }

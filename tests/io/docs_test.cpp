@@ -26,7 +26,7 @@ std::vector<std::string> schemes() {
   return all;
 }
 
-io::QuantizedWeight weight(const std::string& scheme) { return {"X.weight", *parse_scheme(scheme), 256, 4096}; }
+io::QuantizedWeight weight(const std::string& scheme) { return {"X.weight", *parse_layer_scheme(scheme), 256, 4096}; }
 
 TEST(FilesPage, NamesEveryTensorOfAWeightWithItsDtype) {
   const page::Table table = page::table(kPage, "`\"quant_method\": \"kvant\"`", "tensor");

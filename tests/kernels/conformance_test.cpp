@@ -730,7 +730,7 @@ std::vector<Scheme> symmetric_schemes() {
     for (const Granularity& granularity :
          {Granularity(PerChannel{}), Granularity(PerGroup{32}), Granularity(PerGroup{7})})
       for (const FormatInfo& type : kFormats) {
-        const Scheme s{id, granularity, Symmetry::symmetric, {*format_from_name(type.name)}, {}, {}};
+        const Scheme s{id, granularity, Symmetry::symmetric, {*format_from_name(type.name)}, {}};
         if (check_scheme(s, "")) schemes.push_back(s);
       }
   for (const BlockFormat& b : kBlockFormats)

@@ -148,7 +148,8 @@ TEST(Runtime, MultipliesForSeveralThreadsAtOnce) {
   Matrix<float> weight(300, 64);
   Rng random(1);
   for (std::size_t i = 0; i < weight.size(); ++i) weight.data()[i] = random.uniform() - 0.5f;
-  const Linear layer = *Linear::from({*quantize(weight.view(), *parse_scheme("int4-g32-asym/int8-token")), {}});
+  const Linear layer =
+      *Linear::from({*quantize(weight.view(), *parse_scheme("int4-g32-asym")), {}, {ActivationScheme{}, {}}});
   std::atomic<int> wrong{0};
   const auto host = [&](float first) {
     const Matrix<float> x(2, 64, first);

@@ -70,8 +70,7 @@ namespace kvant {
 namespace {
 
 Linear layer_of(const char* scheme, std::size_t n, std::size_t k, std::uint64_t seed) {
-  auto q = quantize(random_matrix(n, k, seed).view(), *parse_scheme(scheme));
-  return *Linear::from({std::move(*q), {}, {.scale = 0.02f}});
+  return *Linear::from(quantized(random_matrix(n, k, seed).view(), scheme, {.scale = 0.02f}));
 }
 
 bool same_bits(const Matrix<float>& a, const Matrix<float>& b) {
@@ -116,10 +115,34 @@ TEST(Activations, ServeLayersOfAllSchemesInAnyOrder) {
   }
 }
 
+// A call may take inputs as they are: then the layer is the one that does nothing to inputs.
+TEST(Activations, AreTakenAsTheyAreWhereACallAsksForIt) {
+  for (const char* scheme : {"int4-g32/int8-token", "int8-channel-asym/int8-token", "q4_k/int8-token",
+                             "int4-g32/fp8_e4m3fn-token", "int4-g32-asym/int8-tensor-static"}) {
+    const QLinear rounds = quantized(random_matrix(33, 96, 1).view(), scheme, {.scale = 0.02f});
+    const Linear layer = *Linear::from(rounds), plain = *Linear::from({rounds.weight, {}});
+    const Matrix<float> x = random_matrix(3, 96, 2);
+    Matrix<float> a(3, 33), b(3, 33), rounded(3, 33);
+    Activations shared;
+    ASSERT_TRUE(layer.reserve(shared, 3));
+    shared.assign(x.view());
+    const std::size_t before = allocations;
+    ASSERT_TRUE(layer.multiply(shared, rounded.view()));
+    ASSERT_TRUE(layer.multiply(shared, a.view(), {}, {}, Arithmetic::floats));
+    EXPECT_EQ(allocations, before) << scheme;
+    ASSERT_TRUE(plain.multiply(x.view(), b.view()));
+    EXPECT_TRUE(same_bits(a, b)) << scheme;
+    EXPECT_FALSE(same_bits(a, rounded)) << scheme;
+    EXPECT_FALSE(layer.runs_on_integers(Arithmetic::floats));
+  }
+}
+
 // Layers that round the same rows otherwise, by parameters alone: no sum of the one is left for the other.
 TEST(Activations, ServeLayersWithOtherStaticParameters) {
-  const QMatrix q = *quantize(random_matrix(33, 64, 1).view(), *parse_scheme("int4-g32-asym/int8-tensor-static"));
-  const Linear fine = *Linear::from({q, {}, {.scale = 0.02f}}), coarse = *Linear::from({q, {}, {.scale = 0.5f}});
+  const Matrix<float> w = random_matrix(33, 64, 1);
+  const char* const scheme = "int4-g32-asym/int8-tensor-static";
+  const Linear fine = *Linear::from(quantized(w.view(), scheme, {.scale = 0.02f}));
+  const Linear coarse = *Linear::from(quantized(w.view(), scheme, {.scale = 0.5f}));
   const Matrix<float> x = random_matrix(2, 64, 2);
   Activations shared;
   ASSERT_TRUE(fine.reserve(shared, 2));
@@ -193,8 +216,8 @@ TEST(Linear, TakesSixteenBitWeightsAsTheyAre) {
       wide.data()[i] = format_info(format).decode(half.data()[i]);
     }
     const Linear layer = Linear::from_float(half.view(), format);
-    EXPECT_EQ(layer.scheme().format, format == format_id<bf16> ? format_id<bf16> : format_id<fp32>);
-    const Linear expected = Linear::from_float(wide.view(), layer.scheme().format);
+    EXPECT_EQ(layer.scheme().weight.format, format == format_id<bf16> ? format_id<bf16> : format_id<fp32>);
+    const Linear expected = Linear::from_float(wide.view(), layer.scheme().weight.format);
     ASSERT_EQ(layer.bytes().size(), expected.bytes().size());
     EXPECT_EQ(std::memcmp(layer.bytes().data(), expected.bytes().data(), layer.bytes().size()), 0);
   }
@@ -294,9 +317,9 @@ TEST(Pack, GivesTheSameBytesOnAnyExecutor) {
   reference::ThreadedExecutor threads(5);
   const Context context(kernels::generic::kTable, threads);
   for (const char* text : kSchemes) {
-    const auto q = quantize(random_matrix(200, 136, 1).view(), *parse_scheme(text));
-    const auto one = pack(*q);
-    const auto many = pack(*q, context);
+    const QMatrix q = quantized(random_matrix(200, 136, 1).view(), text).weight;
+    const auto one = pack(q);
+    const auto many = pack(q, context);
     ASSERT_EQ(one->bytes.size(), many->bytes.size());
     EXPECT_EQ(std::memcmp(one->bytes.data(), many->bytes.data(), one->bytes.size()), 0) << text;
   }

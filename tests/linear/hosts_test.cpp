@@ -18,6 +18,7 @@
 #include "kvant/linear/linear.hpp"
 #include "kvant/numeric/runtime_codebook.hpp"
 #include "kvant/quant/encode.hpp"
+#include "layers.hpp"
 
 namespace kvant {
 namespace {
@@ -32,9 +33,7 @@ Matrix<float> activations(std::size_t rows, std::size_t cols) {
 Result<Linear> layer(const char* scheme) {
   const Matrix<float> w = reference::normal_matrix(70, 96, 3);
   if (std::string(scheme) == "bf16") return Linear::from_float(w.view(), format_id<bf16>);
-  auto q = quantize(w.view(), *parse_scheme(scheme));
-  if (!q) return propagate(q);
-  return Linear::from({std::move(*q), {}});
+  return Linear::from(quantized(w.view(), scheme));
 }
 
 TEST(Linear, GivesTheSameBitsInEveryFpModeAndOnAnyThread) {

@@ -4,8 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
+#include <utility>
 
 #include "kvant/core/rng.hpp"
+#include "kvant/quant/encode.hpp"
+#include "kvant/quant/layer_scheme.hpp"
+#include "kvant/quant/qlinear.hpp"
 #include "kvant/tensor/matrix.hpp"
 
 namespace kvant {
@@ -15,6 +20,12 @@ inline Matrix<float> random_matrix(std::size_t rows, std::size_t cols, std::uint
   Rng random(seed);
   for (std::size_t i = 0; i < m.size(); ++i) m.data()[i] = random.uniform() - random.uniform();
   return m;
+}
+
+/// A weight under the scheme of a layer, which has to be one.
+inline QLinear quantized(MatrixView<const float> w, std::string_view text, InputParameters input = {}) {
+  const LayerScheme scheme = parse_layer_scheme(text).value();
+  return {quantize(w, scheme.weight).value(), {}, {scheme.activation, input}};
 }
 
 /// Every layout, every kind of scale and zero point, groups that are whole steps and groups that are not.
@@ -78,6 +89,18 @@ inline constexpr const char* kSchemes[] = {"int8-channel",
                                            "is4",
                                            "is3",
                                            "is2",
-                                           "is4/int8-token"};
+                                           "is4/int8-token",
+                                           "q4_1",
+                                           "q5_1/int8-token",
+                                           "q2_k",
+                                           "q3_k",
+                                           "q4_k",
+                                           "q4_k/int8-token",
+                                           "q5_k",
+                                           "q6_k/int8-token",
+                                           "uint8-channel-fzero/int8-token",
+                                           "uint4-g20-fzero",
+                                           "uint1-g32-fzero-scale:fp32/int8-token",
+                                           "uint2-g16-fzero"};
 
 }  // namespace kvant

@@ -40,8 +40,8 @@ double reference(const Matrix<float>& x, const Matrix<float>& w, bool int8_activ
 TEST(Pack, RoundTripsCodesScalesAndZeroPointsExactly) {
   for (const Shape s : kShapes)
     for (const char* text : kSchemes) {
-      const auto q = quantize(random_matrix(s.n, s.k, 1).view(), *parse_scheme(text));
-      ASSERT_TRUE(q) << text;
+      const QMatrix original = quantized(random_matrix(s.n, s.k, 1).view(), text).weight;
+      const QMatrix* const q = &original;
       const auto packed = pack(*q);
       ASSERT_TRUE(packed) << text;
       const QMatrix back = unpack(*packed);
@@ -87,15 +87,14 @@ TEST(Pack, TakesASignFormatOfOnesOwnLikeThatOfTheList) {
 TEST(Linear, EqualsTheDequantizedProductForEverySchemeAndRaggedShape) {
   for (const Shape s : kShapes)
     for (const char* text : kSchemes) {
-      const Scheme scheme = *parse_scheme(text);
-      auto q = quantize(random_matrix(s.n, s.k, 2).view(), scheme);
-      ASSERT_TRUE(q) << text;
-      const Matrix<float> exact = dequantize(*q);
+      const LayerScheme scheme = *parse_layer_scheme(text);
+      const QLinear q = quantized(random_matrix(s.n, s.k, 2).view(), text);
+      const Matrix<float> exact = dequantize(q.weight);
       const Matrix<float> x = random_matrix(3, s.k, 3);
       Matrix<float> y(3, s.n);
       const bool int8 = scheme.activation == ActivationScheme{};  // others: as codes stand for them, tested elsewhere
       const Matrix<float> seen = scheme.activation && !int8 ? fake_quantize(x.view(), *scheme.activation, {}) : x;
-      const auto layer = Linear::from(QLinear{std::move(*q), {}});
+      const auto layer = Linear::from(q);
       ASSERT_TRUE(layer);
       ASSERT_TRUE(layer->multiply(x.view(), y.view()));
       for (std::size_t i = 0; i < 3; ++i)
@@ -113,8 +112,7 @@ TEST(Linear, EqualsTheDequantizedProductForEverySchemeAndRaggedShape) {
 
 TEST(Linear, GivesTheSameBitsForAnyNumberOfRows) {
   for (const char* text : kSchemes) {
-    auto q = quantize(random_matrix(70, 136, 4).view(), *parse_scheme(text));
-    const auto layer = Linear::from(QLinear{std::move(*q), {}});
+    const auto layer = Linear::from(quantized(random_matrix(70, 136, 4).view(), text));
     const Matrix<float> x = random_matrix(9, 136, 5);
     Matrix<float> all(9, 70), one(1, 70);
     ASSERT_TRUE(layer->multiply(x.view(), all.view()));
@@ -127,9 +125,9 @@ TEST(Linear, GivesTheSameBitsForAnyNumberOfRows) {
 
 TEST(Linear, LooksUpRowsAsTheyDequantize) {
   for (const char* text : kSchemes) {
-    auto q = quantize(random_matrix(70, 40, 6).view(), *parse_scheme(text));
-    const Matrix<float> exact = dequantize(*q);
-    const auto layer = Linear::from(QLinear{std::move(*q), {}});
+    const QLinear q = quantized(random_matrix(70, 40, 6).view(), text);
+    const Matrix<float> exact = dequantize(q.weight);
+    const auto layer = Linear::from(q);
     const std::vector<std::int32_t> ids{69, 0, 33, 0};
     Matrix<float> rows(4, 40);
     ASSERT_TRUE(layer->gather(ids, rows.view()));
@@ -149,8 +147,7 @@ TEST(Linear, AddsTheBiasAndKeepsFloatLayersExact) {
 
 TEST(Linear, IsAValueWhoseCopiesShareNothing) {
   for (const char* text : kSchemes) {
-    auto q = quantize(random_matrix(70, 40, 11).view(), *parse_scheme(text));
-    Linear layer = *Linear::from(QLinear{std::move(*q), {}});
+    Linear layer = *Linear::from(quantized(random_matrix(70, 40, 11).view(), text));
     const Matrix<float> x = random_matrix(1, 40, 12);
     Matrix<float> a(1, 70), b(1, 70);
     ASSERT_TRUE(layer.multiply(x.view(), a.view()));
@@ -222,8 +219,7 @@ TEST(Linear, GivesTheSameBitsOnAnyExecutor) {
   BackwardExecutor executor;
   const Context threads(kernels::generic::kTable, executor);
   for (const char* text : kSchemes) {
-    auto q = quantize(random_matrix(300, 64, 9).view(), *parse_scheme(text));
-    const auto layer = Linear::from(QLinear{std::move(*q), {}});
+    const auto layer = Linear::from(quantized(random_matrix(300, 64, 9).view(), text));
     const Matrix<float> x = random_matrix(2, 64, 10);
     Matrix<float> a(2, 300), b(2, 300);
     ASSERT_TRUE(layer->multiply(x.view(), a.view()));

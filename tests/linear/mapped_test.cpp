@@ -18,7 +18,7 @@ namespace {
 class Borrowed : public ::testing::Test {
  protected:
   void pack_scheme(const char* text) {
-    const QMatrix q = *quantize(random_matrix(70, 136, 1).view(), *parse_scheme(text));
+    const QMatrix q = quantized(random_matrix(70, 136, 1).view(), text).weight;
     owned_ = *pack(q);
     bytes_ = owned_.bytes;
     lent_ = owned_;
@@ -65,6 +65,10 @@ TEST_F(Borrowed, ShapesAreCheckedBeforeAnythingIsRead) {
       [](PackedWeight& w) { w.shape.panel_stride = 0; },
       [](PackedWeight& w) { w.shape.scales_f32 = !w.shape.scales_f32; },
       [](PackedWeight& w) { w.shape.has_zeros = !w.shape.has_zeros; },
+      [](PackedWeight& w) { w.shape.has_offsets = !w.shape.has_offsets; },
+      [](PackedWeight& w) {
+        w.outer_offsets.push_back({format_id<fp16>, 1, 1, {1}});
+      },
       [](PackedWeight& w) { w.shape.code_step = 2; },
       [](PackedWeight& w) { w.shape.zero = 7; },
       [](PackedWeight& w) { w.shape.mantissa_bits = 3; },
@@ -92,7 +96,7 @@ TEST_F(Borrowed, ShapesAreCheckedBeforeAnythingIsRead) {
   EXPECT_EQ(Linear::over(lent_, bytes().first(bytes().size() - 1)).error().code, ErrorCode::bad_shape);
   EXPECT_EQ(Linear::over(lent_, {}).error().code, ErrorCode::bad_shape);
   EXPECT_EQ(Linear::over(lent_, bytes(), std::vector<float>(69)).error().code, ErrorCode::bad_shape);
-  EXPECT_EQ(Linear::over(lent_, bytes(), {}, {.scale = 0}).error().code, ErrorCode::usage);
+  EXPECT_EQ(Linear::over(lent_, bytes(), {}, {{}, {.scale = 0}}).error().code, ErrorCode::usage);
   PackedWeight floats = pack_f32(random_matrix(70, 136, 1).view());
   floats.shape.has_zeros = true;
   EXPECT_EQ(Linear::over(floats, {floats.bytes.data(), floats.bytes.size()}).error().code, ErrorCode::bad_shape);
@@ -115,7 +119,7 @@ TEST_F(Borrowed, BytesMaySayAnything) {
 
 TEST_F(Borrowed, RoomIsPackedIntoAsPlanned) {
   for (const char* text : kSchemes) {
-    const QMatrix q = *quantize(random_matrix(70, 136, 1).view(), *parse_scheme(text));
+    const QMatrix q = quantized(random_matrix(70, 136, 1).view(), text).weight;
     const auto shape = plan_packing(q);
     ASSERT_TRUE(shape) << text;
     AlignedBytes room(packed_bytes(*shape));

@@ -231,7 +231,7 @@ TEST(Model, OnPackedWeightsAgreesWithTheReferenceOnDequantizedOnes) {
     std::uint64_t bits = 0;
     for (const LayerInfo& layer : model->layers()) {
       EXPECT_EQ(to_text(layer.scheme), text) << layer.name;
-      bits += stored_bits(layer.scheme, layer.rows, layer.cols);
+      bits += stored_bits(layer.scheme.weight, layer.rows, layer.cols);
     }
     for (const auto& [name, tensor] : source.tensors)
       if (tensor.shape.size() == 1) bits += 32 * tensor.values.size();

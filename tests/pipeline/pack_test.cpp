@@ -32,8 +32,9 @@ class PackedFile : public ::testing::Test {
     matrices_.clear();
     std::vector<io::PackedLayer> layers;
     for (const char* text : kSchemes) {
-      matrices_.push_back(*quantize(random_matrix(70, 136, matrices_.size()).view(), *parse_scheme(text)));
-      layers.push_back(*io::PackedLayer::of(std::string(text) + ".weight", matrices_.back(), {0.02f, 0}, {}));
+      const QLinear q = quantized(random_matrix(70, 136, matrices_.size()).view(), text, {0.02f, 0});
+      matrices_.push_back(q.weight);
+      layers.push_back(*io::PackedLayer::of(std::string(text) + ".weight", q.weight, q.inputs, {}));
     }
     bias_.assign(70, 0.25f);
     const std::string name = std::string(kSchemes[0]) + ".bias";
@@ -51,7 +52,8 @@ class PackedFile : public ::testing::Test {
     return y;
   }
   [[nodiscard]] Linear made(std::size_t i) const {
-    return *Linear::from({matrices_[i], i == 0 ? bias_ : std::vector<float>{}, {0.02f, 0}});
+    const LayerInputs inputs{parse_layer_scheme(kSchemes[i])->activation, {0.02f, 0}};
+    return *Linear::from({matrices_[i], i == 0 ? bias_ : std::vector<float>{}, inputs});
   }
   static bool same_bits(const Matrix<float>& a, const Matrix<float>& b) {
     return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;

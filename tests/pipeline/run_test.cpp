@@ -59,7 +59,7 @@ QuantizeJob job_of(const TemporaryFolder& folder, const char* scheme) {
   QuantizeJob job;
   job.input = folder / "in.safetensors";
   job.output = folder / "out.safetensors";
-  job.plan.scheme = *parse_scheme(scheme);
+  job.plan.scheme = *parse_layer_scheme(scheme);
   job.mode = io::OutputMode::replace;
   return job;
 }
@@ -118,7 +118,7 @@ TEST(WriteBand, RefusesAMatrixWideFactor) {
   QuantizeOptions options;
   options.convention = ScaleConvention::modelopt;
   const Status written =
-      io::write_band(*writer, weight, io::Convention::kvant, 0, *quantize(w.view(), weight.scheme, options));
+      io::write_band(*writer, weight, io::Convention::kvant, 0, *quantize(w.view(), weight.scheme.weight, options));
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().code, ErrorCode::unsupported);
 }
@@ -138,7 +138,7 @@ TEST(QuantizeCheckpoint, StoresExactlyWhatTheQuantizerChoseForEveryScheme) {
       std::vector<float> expected = t.values;
       if (quantized) {
         const MatrixView<const float> view(t.values.data(), t.shape[0], t.shape[1]);
-        const auto q = quantize(view, job.plan.scheme, {true, NonFinite::error});
+        const auto q = quantize(view, job.plan.scheme.weight, {true, NonFinite::error});
         ASSERT_TRUE(q);
         const Matrix<float> back = dequantize(*q);
         expected.assign(back.data(), back.data() + back.size());

@@ -16,6 +16,7 @@
 #include "../reference/number_formats.hpp"
 #include "../reference/weights.hpp"
 #include "kvant/quant/encode.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 
 namespace {
 
@@ -74,7 +75,7 @@ TEST(BlockFormats, AreNamesForWholeSchemes) {
   EXPECT_EQ(kvant::to_text(scheme("fp8_e4m3fn-g32-scale:e8m0")), "mxfp8_e4m3fn");
   EXPECT_EQ(kvant::to_text(scheme("int8_q6-g32-scale:e8m0")), "mxint8");
   EXPECT_EQ(kvant::to_text(scheme("fp4_e2m1-g16-scale:fp8_e4m3fn")), "fp4_e2m1-g16-scale:fp8_e4m3fn");
-  EXPECT_EQ(kvant::to_text(scheme("is4/int8-token")), "is4/int8-token");
+  EXPECT_EQ(kvant::to_text(*kvant::parse_layer_scheme("is4/int8-token")), "is4/int8-token");
   EXPECT_EQ(kvant::to_text(scheme("nf4-g64-scale:fp16-dq")), "nf4-g64-dq");
 }
 
@@ -106,7 +107,7 @@ TEST(BlockFormats, RefusePartsThatDoNotFit) {
                            "nf4-g64-fzero",
                            "q4_k-g32",
                            "fp32-fzero"})
-    EXPECT_EQ(kvant::parse_scheme(text).error().code, kvant::ErrorCode::bad_scheme) << text;
+    EXPECT_EQ(kvant::parse_layer_scheme(text).error().code, kvant::ErrorCode::bad_scheme) << text;
 }
 
 TEST(BlockFormats, SayWhatTheyStorePerWeight) {

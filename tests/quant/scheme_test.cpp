@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/quant/scheme.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 
 #include <gtest/gtest.h>
 
@@ -12,7 +13,7 @@ namespace {
 
 using kvant::format_id;
 using kvant::Granularity;
-using kvant::parse_scheme;
+using kvant::parse_layer_scheme;
 using kvant::Scheme;
 using kvant::Symmetry;
 using kvant::to_text;
@@ -42,10 +43,10 @@ TEST(Scheme, PrintsWhatItParsed) {
   const auto texts = canonical_texts();
   ASSERT_GT(texts.size(), 2000u);
   for (const std::string& text : texts) {
-    const auto scheme = parse_scheme(text);
+    const auto scheme = parse_layer_scheme(text);
     ASSERT_TRUE(scheme.has_value()) << text << ": " << kvant::describe(scheme.error());
     EXPECT_EQ(to_text(*scheme), text);
-    EXPECT_EQ(*parse_scheme(to_text(*scheme)), *scheme);
+    EXPECT_EQ(*parse_layer_scheme(to_text(*scheme)), *scheme);
   }
 }
 
@@ -54,7 +55,7 @@ TEST(Scheme, HasTheActivationsThatCheckpointsHave) {
        {"int8-token", "int8-token-asym", "int4-token", "int8-g128", "int8-g32-asym", "int8-tensor-static",
         "int8-tensor-asym-static", "fp8_e4m3fn-token", "fp8_e4m3fn-g128", "fp8_e4m3fn-tensor-static", "mxfp4",
         "mxfp8_e4m3fn", "nvfp4"}) {
-    const auto scheme = parse_scheme("int4-g128/" + activation);
+    const auto scheme = parse_layer_scheme("int4-g128/" + activation);
     ASSERT_TRUE(scheme) << activation << ": " << kvant::describe(scheme.error());
     EXPECT_EQ(to_text(*scheme), "int4-g128/" + activation);
     EXPECT_EQ(scheme->activation->is_static, activation == "nvfp4" || activation.ends_with("-static")) << activation;
@@ -63,37 +64,38 @@ TEST(Scheme, HasTheActivationsThatCheckpointsHave) {
        {"int8", "int8-tensor", "int8-channel", "int8-token-static", "int8-g32-static", "int8-g0", "int8-token-full",
         "int8-static-tensor", "uint8-token", "int16-token", "fp8_e5m2-token", "fp8_e4m3fn-token-asym", "mxfp4-token",
         "mxfp6_e3m2", "nvfp4-static", "int8-b16x16"})
-    EXPECT_FALSE(parse_scheme("int4-g128/" + activation)) << activation;
+    EXPECT_FALSE(parse_layer_scheme("int4-g128/" + activation)) << activation;
 }
 
 TEST(Scheme, SuggestsTheGroupThatANumberMeant) {
-  const auto said = [](const char* text) { return parse_scheme(text).error().message; };
+  const auto said = [](const char* text) { return parse_layer_scheme(text).error().message; };
   EXPECT_NE(said("int4-128").find("did you mean int4-g128?"), std::string::npos) << said("int4-128");
   EXPECT_NE(said("nf4-64").find("did you mean nf4-g64?"), std::string::npos) << said("nf4-64");
 }
 
 TEST(Scheme, OmitsDefaultsInPrint) {
-  EXPECT_EQ(to_text(*parse_scheme("int4-g128-sym")), "int4-g128");
-  EXPECT_EQ(to_text(*parse_scheme("int4-g128-scale:fp16")), "int4-g128");
-  EXPECT_EQ(to_text(*parse_scheme("int4-g128-sym-scale:fp16/int8-token")), "int4-g128/int8-token");
+  EXPECT_EQ(to_text(*parse_layer_scheme("int4-g128-sym")), "int4-g128");
+  EXPECT_EQ(to_text(*parse_layer_scheme("int4-g128-scale:fp16")), "int4-g128");
+  EXPECT_EQ(to_text(*parse_layer_scheme("int4-g128-sym-scale:fp16/int8-token")), "int4-g128/int8-token");
 }
 
 TEST(Scheme, ReadsEachPart) {
-  const Scheme s = *parse_scheme("int3-b16x40-asym-scale:bf16/int8-token");
+  const kvant::LayerScheme layer = *parse_layer_scheme("int3-b16x40-asym-scale:bf16/int8-token");
+  const Scheme& s = layer.weight;
   EXPECT_EQ(s.format, format_id<kvant::int3>);
   EXPECT_EQ(s.granularity, Granularity(kvant::PerBlock{16, 40}));
   EXPECT_EQ(s.symmetry, Symmetry::asymmetric);
   EXPECT_EQ(s.scales.inner, format_id<kvant::bf16>);
-  ASSERT_TRUE(s.activation.has_value());
-  EXPECT_EQ(s.activation->format, format_id<kvant::int8>);
-  EXPECT_EQ(s.activation->granularity, Granularity(kvant::PerToken{}));
+  ASSERT_TRUE(layer.activation.has_value());
+  EXPECT_EQ(layer.activation->format, format_id<kvant::int8>);
+  EXPECT_EQ(layer.activation->granularity, Granularity(kvant::PerToken{}));
   EXPECT_FALSE(s.is_cast());
-  EXPECT_EQ(parse_scheme("int4-tensor")->granularity, Granularity(kvant::PerTensor{}));
-  EXPECT_EQ(parse_scheme("int4-channel")->granularity, Granularity(kvant::PerChannel{}));
-  EXPECT_EQ(parse_scheme("int4-g7")->granularity, Granularity(kvant::PerGroup{7}));
-  EXPECT_EQ(parse_scheme("int4-g7-full")->symmetry, Symmetry::full);
-  EXPECT_EQ(parse_scheme("int4-g7")->scales.inner, format_id<kvant::fp16>);
-  EXPECT_TRUE(parse_scheme("bf16")->is_cast());
+  EXPECT_EQ(parse_layer_scheme("int4-tensor")->weight.granularity, Granularity(kvant::PerTensor{}));
+  EXPECT_EQ(parse_layer_scheme("int4-channel")->weight.granularity, Granularity(kvant::PerChannel{}));
+  EXPECT_EQ(parse_layer_scheme("int4-g7")->weight.granularity, Granularity(kvant::PerGroup{7}));
+  EXPECT_EQ(parse_layer_scheme("int4-g7-full")->weight.symmetry, Symmetry::full);
+  EXPECT_EQ(parse_layer_scheme("int4-g7")->weight.scales.inner, format_id<kvant::fp16>);
+  EXPECT_TRUE(parse_layer_scheme("bf16")->is_cast());
 }
 
 TEST(Scheme, RefusesMalformedText) {
@@ -236,7 +238,7 @@ TEST(Scheme, RefusesMalformedText) {
                                                           "int4-g\xd9\xa3",
                                                           megabyte,
                                                           "int4-" + megabyte}) {
-    const auto scheme = parse_scheme(text);
+    const auto scheme = parse_layer_scheme(text);
     ASSERT_FALSE(scheme.has_value()) << "'" << text.substr(0, 80) << "' became " << to_text(*scheme);
     EXPECT_EQ(scheme.error().code, kvant::ErrorCode::bad_scheme) << text.substr(0, 80);
     EXPECT_FALSE(scheme.error().message.empty());
@@ -270,7 +272,7 @@ TEST(Scheme, AcceptsNoTextThatItWouldPrintDifferently) {
       for (std::size_t n = 1; i + n <= text.size(); ++n) mutants.push_back(text.substr(0, i) + text.substr(i + n));
     }
     for (const std::string& mutant : mutants) {
-      const auto scheme = parse_scheme(mutant);
+      const auto scheme = parse_layer_scheme(mutant);
       if (!scheme) {
         ASSERT_EQ(scheme.error().code, kvant::ErrorCode::bad_scheme);
         continue;
@@ -283,11 +285,11 @@ TEST(Scheme, AcceptsNoTextThatItWouldPrintDifferently) {
 }
 
 TEST(Scheme, HugeGroupsParse) {
-  EXPECT_EQ(to_text(*parse_scheme("int4-g18446744073709551615")), "int4-g18446744073709551615");
+  EXPECT_EQ(to_text(*parse_layer_scheme("int4-g18446744073709551615")), "int4-g18446744073709551615");
 }
 
 TEST(Scheme, BuiltByHandIsChecked) {
-  Scheme s = *parse_scheme("int4-g128");
+  Scheme s = *kvant::parse_scheme("int4-g128");
   s.granularity = kvant::PerGroup{0};
   EXPECT_FALSE(kvant::check_scheme(s, "g0").has_value());
   s.granularity = kvant::PerBlock{0, 4};
@@ -302,11 +304,19 @@ TEST(Scheme, BuiltByHandIsChecked) {
   EXPECT_TRUE(kvant::check_scheme(s, "").has_value());
   s.scales.inner = format_id<kvant::int8>;
   EXPECT_FALSE(kvant::check_scheme(s, "").has_value());
-  s = *parse_scheme("int8-channel");
-  s.activation = kvant::ActivationScheme{format_id<kvant::fp8_e4m3fn>, kvant::PerTensor{}};
-  EXPECT_FALSE(kvant::check_scheme(s, "").has_value());
-  s.activation = kvant::ActivationScheme{};
-  EXPECT_TRUE(kvant::check_scheme(s, "").has_value());
+  kvant::LayerScheme layer = *parse_layer_scheme("int8-channel");
+  layer.activation = kvant::ActivationScheme{format_id<kvant::fp8_e4m3fn>, kvant::PerTensor{}};
+  EXPECT_FALSE(kvant::check_scheme(layer, "").has_value());
+  layer.activation = kvant::ActivationScheme{};
+  EXPECT_TRUE(kvant::check_scheme(layer, "").has_value());
+}
+
+// A weight's scheme by itself says nothing of inputs.
+TEST(Scheme, OfAWeightTakesNoActivation) {
+  const auto scheme = kvant::parse_scheme("int8-channel/int8-token");
+  ASSERT_FALSE(scheme);
+  EXPECT_EQ(scheme.error().code, kvant::ErrorCode::bad_scheme);
+  EXPECT_EQ(*kvant::parse_scheme("int8-channel"), parse_layer_scheme("int8-channel")->weight);
 }
 
 TEST(Scheme, IsFp32WithoutPartsByDefault) {

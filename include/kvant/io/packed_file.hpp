@@ -35,12 +35,13 @@ struct PackedLayer {
   std::string name;
   PackedWeight weight;       ///< without bytes, columns and values of scales
   bool has_columns = false;  ///< stored inputs are in another order, or there are more than inputs
-  InputParameters input{};
+  LayerInputs inputs{};
 
+  [[nodiscard]] LayerScheme scheme() const noexcept { return {weight.scheme, inputs.activation}; }
   /// Of a float matrix [rows, inputs]. Contract: `format` is fp32 or bf16.
   [[nodiscard]] static PackedLayer of_floats(std::string name, FormatId format, std::size_t rows, std::size_t inputs);
   /// Of a matrix that is to be packed for a context's tier. Errors: those of check().
-  [[nodiscard]] static Result<PackedLayer> of(std::string name, const QMatrix& q, const InputParameters& input,
+  [[nodiscard]] static Result<PackedLayer> of(std::string name, const QMatrix& q, const LayerInputs& inputs,
                                               const Context& context);
 };
 

@@ -18,8 +18,8 @@
 #include "kvant/io/checkpoint.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/safetensors.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qmatrix.hpp"
-#include "kvant/quant/scheme.hpp"
 
 namespace kvant::io {
 
@@ -28,7 +28,7 @@ enum class Convention : std::uint8_t { compressed_tensors, kvant };
 /// A weight that is, or will be, quantized.
 struct QuantizedWeight {
   std::string name;
-  Scheme scheme;
+  LayerScheme scheme;
   std::uint64_t rows = 0;
   std::uint64_t cols = 0;
   bool transposed = false;  ///< the weight itself is [cols, rows], inputs first, as of GPT-2

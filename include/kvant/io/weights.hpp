@@ -15,8 +15,8 @@
 #include "kvant/core/error.hpp"
 #include "kvant/io/checkpoint.hpp"
 #include "kvant/io/stored_weight.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qmatrix.hpp"
-#include "kvant/quant/scheme.hpp"
 #include "kvant/tensor/dtype.hpp"
 #include "kvant/tensor/matrix.hpp"
 
@@ -27,7 +27,7 @@ struct WeightInfo {
   std::string name;                  ///< `X.weight`, also where only `X.weight_packed` is stored
   std::vector<std::uint64_t> shape;  ///< logical, in elements
   DType dtype = DType::f32;
-  std::optional<Scheme> scheme{};
+  std::optional<LayerScheme> scheme{};
   std::uint64_t stored_bytes = 0;  ///< codes, scales and zero points together
   bool transposed = false;         ///< quantized along its rows, inputs: its QMatrix is the transpose
 
@@ -57,8 +57,8 @@ class Weights {
   /// A quantized weight [out, in]; of one that is `transposed`, that is [columns, rows]. Contract: `weight.scheme` is
   /// set.
   [[nodiscard]] Result<QMatrix> read_quantized(const WeightInfo& weight) const;
-  /// The parameters of its layer's inputs, where its scheme has static activations. Contract: likewise.
-  [[nodiscard]] InputParameters input_parameters(const WeightInfo& weight) const;
+  /// What becomes of its layer's inputs. Contract: likewise.
+  [[nodiscard]] LayerInputs layer_inputs(const WeightInfo& weight) const;
   /// Any weight as floats, in its own shape; a quantized one is dequantized.
   [[nodiscard]] Result<Matrix<float>> read_float(const WeightInfo& weight) const;
 

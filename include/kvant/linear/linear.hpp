@@ -62,6 +62,12 @@ struct Epilogue {
   bool accumulate = false;
 };
 
+/// How a layer computes, of one that rounds its inputs.
+enum class Arithmetic : std::uint8_t {
+  as_scheme,  ///< on what its scheme makes of inputs
+  floats,     ///< on inputs as they are
+};
+
 class Linear {
  public:
   Linear() = default;
@@ -69,12 +75,12 @@ class Linear {
   /// Packs a quantized layer. Errors: those of check(), for a matrix that was made by hand; bad_shape (the bias); usage
   /// (parameters of inputs that are not finite).
   [[nodiscard]] static Result<Linear> from(const QLinear& layer, const Context& context = {}) {
-    if (const Status ok = check_parts(layer.weight.rows, layer.bias, layer.input); !ok) return propagate(ok);
+    if (const Status ok = check_parts(layer.weight.rows, layer.bias, layer.inputs); !ok) return propagate(ok);
     auto packed = pack(layer.weight, context);
     if (!packed) return propagate(packed);
     Linear result;
     result.bias_ = layer.bias;
-    result.input_ = layer.input;
+    result.inputs_ = layer.inputs;
     result.packed_ = std::move(*packed);
     return result;
   }
@@ -95,12 +101,12 @@ class Linear {
   /// stay where they are while the layer or a copy of it lives. Errors: those of check(PackedWeight, bytes) and, for
   /// the bias and the inputs, of from().
   [[nodiscard]] static Result<Linear> over(PackedWeight weight, std::span<const unsigned char> bytes,
-                                           std::vector<float> bias = {}, InputParameters input = {}) {
+                                           std::vector<float> bias = {}, const LayerInputs& inputs = {}) {
     if (const Status ok = check(weight, bytes); !ok) return propagate(ok);
-    if (const Status ok = check_parts(weight.shape.n, bias, input); !ok) return propagate(ok);
+    if (const Status ok = check_parts(weight.shape.n, bias, inputs); !ok) return propagate(ok);
     Linear result;
     result.bias_ = std::move(bias);
-    result.input_ = input;
+    result.inputs_ = inputs;
     result.packed_ = std::move(weight);
     result.packed_.bytes = {};
     result.borrowed_ = bytes;
@@ -121,7 +127,7 @@ class Linear {
 
   [[nodiscard]] std::size_t out_features() const noexcept { return packed_.shape.n; }
   [[nodiscard]] std::size_t in_features() const noexcept { return packed_.shape.inputs; }
-  [[nodiscard]] const Scheme& scheme() const noexcept { return packed_.scheme; }
+  [[nodiscard]] LayerScheme scheme() const noexcept { return {packed_.scheme, inputs_.activation}; }
   /// What was packed; without bytes where over() borrows them.
   [[nodiscard]] const PackedWeight& packed() const noexcept { return packed_; }
   [[nodiscard]] const PackedShape& shape() const noexcept { return packed_.shape; }
@@ -130,29 +136,34 @@ class Linear {
     return borrowed_.data() != nullptr ? borrowed_ : std::span(packed_.bytes.data(), packed_.bytes.size());
   }
   [[nodiscard]] std::uint64_t stored_bits() const noexcept {
-    return kvant::stored_bits(scheme(), out_features(), in_features());
+    return kvant::stored_bits(packed_.scheme, out_features(), in_features());
   }
   /// Whether codes of weights are multiplied by codes of activations; otherwise floats are, even where the scheme
   /// rounds activations first.
-  [[nodiscard]] bool runs_on_integers() const noexcept {
-    return scheme().activation == ActivationScheme{} && packed_.shape.code_step != 0 &&
+  [[nodiscard]] bool runs_on_integers(Arithmetic arithmetic = Arithmetic::as_scheme) const noexcept {
+    return activation(arithmetic) == ActivationScheme{} && packed_.shape.code_step != 0 &&
            layout().gemm_s8.member != nullptr && packed_.shape.group <= kMaxIntegerGroup;
   }
   /// The slot that multiply() runs on.
-  [[nodiscard]] const kernels::NamedSlot<kernels::Gemm>& gemm() const noexcept {
-    return runs_on_integers() ? layout().gemm_s8 : layout().gemm_f32;
+  [[nodiscard]] const kernels::NamedSlot<kernels::Gemm>& gemm(
+      Arithmetic arithmetic = Arithmetic::as_scheme) const noexcept {
+    return runs_on_integers(arithmetic) ? layout().gemm_s8 : layout().gemm_f32;
   }
 
-  /// Makes room in `x` for rows of this layer's inputs, so that multiply() takes no memory. `out_of_memory`.
-  [[nodiscard]] Status reserve(Activations& x, std::size_t rows) const { return x.reserve(rows, input_needs()); }
+  /// Makes room in `x` for rows of this layer's inputs, so that multiply() takes no memory in either arithmetic.
+  /// `out_of_memory`.
+  [[nodiscard]] Status reserve(Activations& x, std::size_t rows) const {
+    if (const Status room = x.reserve(rows, input_needs(Arithmetic::as_scheme)); !room) return room;
+    return x.reserve(rows, input_needs(Arithmetic::floats));
+  }
 
   /// y[m, out] = x[m, in] * W^T + bias, or what the epilogue makes of it, of the rows that `x` was given. Under an
   /// activation scheme each row of x is first rounded to what its codes stand for (InputRounder); under int8-token
   /// products run on the codes: those of amax / 127.5, where amax is the row's largest finite magnitude; NaN counts as
   /// 0 and Inf as the outermost code. Takes no memory. Errors: `bad_shape` where the rows do not fit, `usage` where
   /// reserve() was not called. The result does not depend on the context, nor on the other rows of x.
-  [[nodiscard]] Status multiply(Activations& x, OutputRows y, const Context& context = {},
-                                Epilogue epilogue = {}) const {
+  [[nodiscard]] Status multiply(Activations& x, OutputRows y, const Context& context = {}, Epilogue epilogue = {},
+                                Arithmetic arithmetic = Arithmetic::as_scheme) const {
     const InputRows& rows = x.rows();
     if (rows.cols() != in_features() || y.cols() != out_features() || rows.rows() != y.rows())
       return fail(ErrorCode::bad_shape,
@@ -168,19 +179,19 @@ class Linear {
     args.bias = bias_.empty() ? nullptr : bias_.data();
     args.scale = epilogue.scale;
     args.accumulate = epilogue.accumulate;
-    if (const Status ready = x.prepare(input_needs(), args, context); !ready) return ready;
-    run(args, context);
+    if (const Status ready = x.prepare(input_needs(arithmetic), args, context); !ready) return ready;
+    run(args, gemm(arithmetic).member, context);
     return {};
   }
 
   /// The same, with memory of its own for the call; `out_of_memory` where there is none.
-  [[nodiscard]] Status multiply(const InputRows& x, OutputRows y, const Context& context = {},
-                                Epilogue epilogue = {}) const {
+  [[nodiscard]] Status multiply(const InputRows& x, OutputRows y, const Context& context = {}, Epilogue epilogue = {},
+                                Arithmetic arithmetic = Arithmetic::as_scheme) const {
     Activations activations;
     if (x.cols() == in_features())
       if (const Status room = reserve(activations, x.rows()); !room) return room;
     activations.assign(x);
-    return multiply(activations, y, context, epilogue);
+    return multiply(activations, y, context, epilogue, arithmetic);
   }
 
   /// out[i, :] = row ids[i] of W: an embedding lookup. `usage` where an id is out of range.
@@ -211,9 +222,10 @@ class Linear {
   /// Groups beyond this could overflow the kernels' int32 sums: 65536 * 255 * 128 < 2^31.
   static constexpr std::size_t kMaxIntegerGroup = 65536;
 
-  [[nodiscard]] static Status check_parts(std::size_t rows, const std::vector<float>& bias,
-                                          const InputParameters& input) {
-    if (!(input.scale > 0.0f) || !is_finite(input.scale))
+  [[nodiscard]] static Status check_parts(std::size_t rows, const std::vector<float>& bias, const LayerInputs& inputs) {
+    if (inputs.activation && !is_valid(*inputs.activation))
+      return detail::bad_scheme(to_text(*inputs.activation), detail::kActivationHint);
+    if (!(inputs.parameters.scale > 0.0f) || !is_finite(inputs.parameters.scale))
       return fail(ErrorCode::usage, "the scale of a layer's inputs is no finite number above 0");
     if (bias.empty() || bias.size() == rows) return {};
     return fail(ErrorCode::bad_shape,
@@ -225,20 +237,25 @@ class Linear {
 
   [[nodiscard]] const LayoutInfo& layout() const noexcept { return layout_info(packed_.shape.layout); }
 
-  [[nodiscard]] InputNeeds input_needs() const noexcept {
+  [[nodiscard]] std::optional<ActivationScheme> activation(Arithmetic arithmetic) const noexcept {
+    return arithmetic == Arithmetic::as_scheme ? inputs_.activation : std::nullopt;
+  }
+
+  [[nodiscard]] InputNeeds input_needs(Arithmetic arithmetic) const noexcept {
+    const bool integers = runs_on_integers(arithmetic);
     return {.inputs = in_features(),
             .columns = packed_.columns,
             .stored = packed_.shape.k,
             .group = packed_.shape.group,
-            .activation = scheme().activation,
-            .parameters = input_,
-            .integers = runs_on_integers(),
-            .sums = (packed_.shape.has_zeros || packed_.shape.has_offsets) && !runs_on_integers()};
+            .activation = activation(arithmetic),
+            .parameters = inputs_.parameters,
+            .integers = integers,
+            .sums = (packed_.shape.has_zeros || packed_.shape.has_offsets) && !integers};
   }
 
   /// Columns are cut into runs of panels, and rows too where there are fewer runs than threads could use.
-  void run(const kernels::GemmArgs& args, const Context& context) const {
-    const kernels::Gemm kernel = context.kernels().*gemm().member;
+  void run(const kernels::GemmArgs& args, kernels::Gemm kernels::Kernels::*slot, const Context& context) const {
+    const kernels::Gemm kernel = context.kernels().*slot;
     const std::size_t all = panels(packed_.shape);
     const std::size_t chunk = chunk_of(all, context);
     const std::size_t runs = ceil_div(all, chunk);
@@ -291,7 +308,7 @@ class Linear {
   }
 
   std::vector<float> bias_;
-  InputParameters input_;
+  LayerInputs inputs_;
   PackedWeight packed_;
   std::span<const unsigned char> borrowed_;  ///< where the bytes are someone else's
 };

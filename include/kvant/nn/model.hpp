@@ -28,8 +28,8 @@ namespace kvant::nn {
 
 /// A matrix of the model, as it is stored.
 struct LayerInfo {
-  std::string name;  ///< of the tensor, with ".weight"
-  Scheme scheme;     ///< fp32, fp16 or bf16 where it is not quantized
+  std::string name;    ///< of the tensor, with ".weight"
+  LayerScheme scheme;  ///< fp32, fp16 or bf16 where it is not quantized
   std::size_t rows = 0;
   std::size_t cols = 0;
 };

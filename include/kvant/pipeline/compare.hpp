@@ -15,7 +15,7 @@
 #include "kvant/pipeline/dataset.hpp"
 #include "kvant/pipeline/progress.hpp"
 #include "kvant/quant/distortion.hpp"
-#include "kvant/quant/scheme.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 
 namespace kvant::pipeline {
 
@@ -23,8 +23,8 @@ namespace kvant::pipeline {
 struct TensorComparison {
   std::string name;
   std::vector<std::uint64_t> shape;
-  std::optional<Scheme> scheme_a, scheme_b;  ///< where it is quantized
-  Distortion distortion;                     ///< of B's values as a reconstruction of A's
+  std::optional<LayerScheme> scheme_a, scheme_b;  ///< where it is quantized
+  Distortion distortion;                          ///< of B's values as a reconstruction of A's
   std::uint64_t nonfinite = 0;  ///< elements left out of it: NaN or Inf in one, and not the same in the other
 };
 

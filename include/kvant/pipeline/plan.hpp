@@ -11,14 +11,14 @@
 
 #include "kvant/core/error.hpp"
 #include "kvant/io/weights.hpp"
-#include "kvant/quant/scheme.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 
 namespace kvant::pipeline {
 
 /// One rule: tensors whose whole name the pattern matches get the scheme, or are skipped where there is none.
 struct Rule {
   std::string pattern;  ///< PCRE2, case-sensitive, anchored to the whole name
-  std::optional<Scheme> scheme;
+  std::optional<LayerScheme> scheme;
   std::string text;  ///< as the user wrote it, for reports and errors
 };
 
@@ -30,7 +30,7 @@ struct Rule {
 
 /// What `quantize` was asked for. Rules, skips among them, are ordered: the first match wins.
 struct PlanOptions {
-  Scheme scheme;
+  LayerScheme scheme;
   std::vector<Rule> rules;
   std::vector<std::string> transposed{};  ///< patterns, as those of rules: weights that are stored [in, out]
 };
@@ -41,7 +41,7 @@ enum class Action : std::uint8_t { quantize, cast, copy, drop };
 struct TensorPlan {
   std::string name;
   Action action = Action::copy;
-  Scheme scheme;            ///< for quantize and cast
+  LayerScheme scheme;       ///< for quantize and cast
   std::string rule;         ///< the rule that decided, as written; "default" or "" where none did
   bool transposed = false;  ///< stored [in, out]: rows of its transpose are quantized
   std::string_view kept{};  ///< why a weight stays float by default; of kept_float_by_default()

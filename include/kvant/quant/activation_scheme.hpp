@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is done to a layer's inputs before the product: the part of a scheme's text behind the slash.
+// What is done to a layer's inputs before the product: the part of a layer's scheme behind the slash.
 #pragma once
 
 #include <array>
@@ -11,19 +11,9 @@
 #include "kvant/numeric/formats.hpp"
 #include "kvant/quant/granularity.hpp"
 #include "kvant/quant/scheme_text.hpp"
+#include "kvant/quant/symmetry.hpp"
 
 namespace kvant {
-
-enum class Symmetry : std::uint8_t {
-  /// Positive scale, no zero point. Plain: max |x| / Grid::unit().
-  symmetric,
-  /// The scale may be negative, so that the largest magnitude meets the least code. Plain: peak / low, where peak is
-  /// the element of largest magnitude (the positive one of two).
-  full,
-  /// Scale and integer zero point. Plain, for elements in [a, b], a <= 0 <= b: scale = b / steps - a / steps with
-  /// steps = high - low; zero = low - a / (scale as stored), rounded to nearest even, kept within [low, high].
-  asymmetric,
-};
 
 /// Rows of inputs are rounded to codes under plain scales, as compressed-tensors does it, and count as what the codes
 /// stand for.
@@ -45,6 +35,14 @@ struct InputParameters {
   std::int32_t zero = 0;
 
   friend constexpr bool operator==(const InputParameters&, const InputParameters&) = default;
+};
+
+/// What becomes of a layer's inputs.
+struct LayerInputs {
+  std::optional<ActivationScheme> activation{};  ///< nothing: they are taken as they are
+  InputParameters parameters{};                  ///< where that is static
+
+  friend constexpr bool operator==(const LayerInputs&, const LayerInputs&) = default;
 };
 
 /// Names for whole schemes of activations.

@@ -271,7 +271,7 @@ requires(F::kBits <= 8)
     [[nodiscard]] Result<QMatrix> quantize(MatrixView<const float> weight, Granularity granularity,
                                            Symmetry symmetry = Symmetry::symmetric, const QuantizeOptions& options = {},
                                            const Context& context = {}) {
-  return quantize(weight, Scheme{format_id<F>, granularity, symmetry, {}, {}, {}}, options, context);
+  return quantize(weight, Scheme{format_id<F>, granularity, symmetry, {}, {}}, options, context);
 }
 
 /// The values that rows of a quantized matrix stand for: exactly what a file of it dequantizes to. Contract: there are

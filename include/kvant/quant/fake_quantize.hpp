@@ -16,6 +16,7 @@
 #include "kvant/kernels/context.hpp"
 #include "kvant/numeric/formats.hpp"
 #include "kvant/numeric/rounding.hpp"
+#include "kvant/quant/activation_scheme.hpp"
 #include "kvant/quant/choose.hpp"
 #include "kvant/quant/grid.hpp"
 #include "kvant/quant/scheme.hpp"
@@ -67,7 +68,7 @@ inline void round_inputs(std::span<const float> x, FormatId format_id, InputGrid
 /// Inputs as a matrix of weights in a block format.
 [[nodiscard]] constexpr Scheme as_weights(const ActivationScheme& s) noexcept {
   const NumberStack under_one{s.scale_type, OuterLevel{format_id<fp32>}, ScaleOp::quotient};
-  return {s.format, s.granularity, s.symmetry, s.is_static ? under_one : NumberStack{s.scale_type}, {}, {}};
+  return {s.format, s.granularity, s.symmetry, s.is_static ? under_one : NumberStack{s.scale_type}, {}};
 }
 
 }  // namespace detail

@@ -4,15 +4,19 @@
 
 #include <vector>
 
+#include "kvant/quant/activation_scheme.hpp"
+#include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qmatrix.hpp"
 
 namespace kvant {
 
-/// y = dequantize(weight) * quantize(x) + bias; activations are treated as weight.scheme.activation says.
+/// y = dequantize(weight) * quantize(x) + bias.
 struct QLinear {
   QMatrix weight;
-  std::vector<float> bias;  ///< [out_features], or empty
-  InputParameters input{};  ///< of static activations
+  std::vector<float> bias{};  ///< [out_features], or empty
+  LayerInputs inputs{};       ///< what they are rounded to
+
+  [[nodiscard]] LayerScheme scheme() const noexcept { return {weight.scheme, inputs.activation}; }
 };
 
 }  // namespace kvant

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A scheme says how a weight is stored: format, granularity, symmetry, scale type, and what is done to activations.
-// Its text form is `FORMAT[-GRANULARITY][-sym|-asym|-full|-fzero][-scale:TYPE][-dq][/ACTIVATION]`, e.g. `int4-g128`,
-// `int8-channel/int8-token`, `fp8_e4m3fn-channel`, `int4-g32-asym-scale:fp32`, `uint4-g64-fzero`, `nf4-g64-dq`, `bf16`.
-// Block formats (`kBlockFormats`) are names for whole schemes: `mxfp4`, `nvfp4`, `q4_k`, `is4`.
+// A scheme says how a weight is stored: format, granularity, symmetry, and how its scales and offsets are. Its text
+// form is `FORMAT[-GRANULARITY][-sym|-asym|-full|-fzero][-scale:TYPE][-dq]`, e.g. `int4-g128`, `fp8_e4m3fn-channel`,
+// `int4-g32-asym-scale:fp32`, `uint4-g64-fzero`, `nf4-g64-dq`, `bf16`. Block formats (`kBlockFormats`) are names for
+// whole schemes: `mxfp4`, `nvfp4`, `q4_k`, `is4`.
 #pragma once
 
 #include <array>
@@ -15,10 +15,10 @@
 
 #include "kvant/core/error.hpp"
 #include "kvant/numeric/formats.hpp"
-#include "kvant/quant/activation_scheme.hpp"
 #include "kvant/quant/granularity.hpp"
 #include "kvant/quant/number_stack.hpp"
 #include "kvant/quant/scheme_text.hpp"
+#include "kvant/quant/symmetry.hpp"
 
 namespace kvant {
 
@@ -30,7 +30,6 @@ struct Scheme {
   Symmetry symmetry = Symmetry::symmetric;
   NumberStack scales{};
   std::optional<NumberStack> offsets{};
-  std::optional<ActivationScheme> activation{};
 
   /// fp32, fp16 and bf16 are stored as they are, without scales.
   [[nodiscard]] constexpr bool is_cast() const noexcept { return granularity.kind() == Granularity::Kind::none; }
@@ -127,9 +126,8 @@ inline tl::unexpected<Error> bad_scheme(std::string_view text, const std::string
 
 }  // namespace detail
 
-/// The block format that a scheme is, activations aside; null where it is none.
-[[nodiscard]] constexpr const BlockFormat* block_format(Scheme s) noexcept {
-  s.activation.reset();
+/// The block format that a scheme is; null where it is none.
+[[nodiscard]] constexpr const BlockFormat* block_format(const Scheme& s) noexcept {
   for (const BlockFormat& b : kBlockFormats)
     if (b.scheme == s) return &b;
   return nullptr;
@@ -185,11 +183,10 @@ inline Status check_numbers(const Scheme& s, std::string_view text) {
   if (info.bits > 8) {
     if (!s.is_cast())
       return detail::bad_scheme(text, std::string(info.name) + " takes no granularity: it has no scale");
-    if (s.symmetry != Symmetry::symmetric || s.scales != NumberStack{} || s.offsets || s.activation)
+    if (s.symmetry != Symmetry::symmetric || s.scales != NumberStack{} || s.offsets)
       return detail::bad_scheme(text, std::string(info.name) + " takes no further parts");
     return {};
   }
-  if (s.activation && !is_valid(*s.activation)) return detail::bad_scheme(text, detail::kActivationHint);
   if (s.is_cast() || s.granularity.kind() == Granularity::Kind::token)
     return detail::bad_scheme(text, "needs a granularity: tensor, channel, gN (as g128) or bRxC (as b128x128)");
   const bool sized =
@@ -208,7 +205,7 @@ inline Status check_numbers(const Scheme& s, std::string_view text) {
 
 namespace detail {
 
-/// The format and the parts behind it, without the activation.
+/// The format and the parts behind it.
 inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, std::string_view rest) {
   for (const BlockFormat& b : kBlockFormats) {
     if (b.name != name) continue;
@@ -254,22 +251,26 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
 
 }  // namespace detail
 
-/// Parses the text form exactly; `bad_scheme` says which part is wrong.
+namespace detail {
+
+/// A weight's scheme, the first part of `text`, which messages name; unchecked.
+inline Result<Scheme> parse_weight(std::string_view text, std::string_view weight) {
+  if (text.ends_with('-') || text.ends_with('/') || weight.ends_with('-'))
+    return bad_scheme(text, "ends in a separator");
+  const std::string_view name = take_until(weight, '-');
+  return parse_parts(text, name, weight);
+}
+
+}  // namespace detail
+
+/// Parses the text form exactly; `bad_scheme` says which part is wrong. That of a layer, which may say what is done to
+/// inputs, takes parse_layer_scheme().
 [[nodiscard]] inline Result<Scheme> parse_scheme(std::string_view text) {
-  std::string_view weight = text;
-  const bool has_activation = text.find('/') != std::string_view::npos;
-  std::string_view rest = detail::take_until(weight, '/');
-  if (text.ends_with('-') || text.ends_with('/') || rest.ends_with('-'))
-    return detail::bad_scheme(text, "ends in a separator");
-  const std::string_view name = detail::take_until(rest, '-');
-  auto parsed = detail::parse_parts(text, name, rest);
-  if (!parsed) return parsed;
-  Scheme scheme = *parsed;
-  if (has_activation) {
-    scheme.activation = parse_activation(weight);
-    if (!scheme.activation) return detail::bad_scheme(text, detail::kActivationHint);
-  }
-  if (const Status fits = check_scheme(scheme, text); !fits) return propagate(fits);
+  if (text.find('/') != std::string_view::npos)
+    return detail::bad_scheme(text, "what is done to inputs is no part of a weight's scheme");
+  auto scheme = detail::parse_weight(text, text);
+  if (!scheme) return scheme;
+  if (const Status fits = check_scheme(*scheme, text); !fits) return propagate(fits);
   return scheme;
 }
 
@@ -290,7 +291,6 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
     else if (s.scales.inner != format_id<fp16>)
       text += "-scale:" + std::string(format_info(s.scales.inner).name);
   }
-  if (s.activation) text += "/" + to_text(*s.activation);
   return text;
 }
 

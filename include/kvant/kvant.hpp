@@ -6,6 +6,7 @@
 
 // core: errors as values, contracts, checked arithmetic, executors, random numbers, a portable logarithm,
 //   numbers as text
+#include "kvant/core/by_name.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/core/error.hpp"
@@ -30,6 +31,7 @@
 #include "kvant/kernels/layout.hpp"
 // quant: schemes, scales, codes, error measures
 #include "kvant/quant/choose.hpp"
+#include "kvant/quant/columns.hpp"
 #include "kvant/quant/distortion.hpp"
 #include "kvant/quant/encode.hpp"
 #include "kvant/quant/granularity.hpp"
@@ -40,8 +42,9 @@
 #include "kvant/quant/qlinear.hpp"
 #include "kvant/quant/qmatrix.hpp"
 #include "kvant/quant/scheme.hpp"
-// calibrate: observers, from values to the range that a scale covers
+// calibrate: observers, from values to the range that a scale covers; what is known of a layer's inputs
 #include "kvant/calibrate/observers.hpp"
+#include "kvant/calibrate/statistics.hpp"
 // passes: methods
 #include "kvant/passes/passes.hpp"
 // linear: packed layers

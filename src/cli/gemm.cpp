@@ -91,9 +91,8 @@ Result<Linear> make_layer(MatrixView<const float> w, FormatId kept, const std::o
   if (!scheme) return Linear::from_float(w, kept, {}, context);
   if (const Status ok = check_finite(w, "where a weight is stored anew", where_of(source)); !ok) return propagate(ok);
   if (scheme->is_cast()) return cast_layer(w, scheme->weight.info(), source);
-  auto layer = Rtn{}({source.tensor, w}, scheme->weight, context);
+  auto layer = Rtn{}({source.tensor, w}, *scheme, context);
   if (!layer) return propagate(layer);
-  layer->inputs.activation = scheme->activation;
   if (layer->weight.clamped_scales != 0) return beyond_storage(layer->weight.clamped_scales, source);
   return Linear::from(*layer, context);
 }

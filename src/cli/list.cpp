@@ -55,8 +55,14 @@ io::Json schemes() {
 
 io::Json methods() {
   io::Json rows = io::Json::array();
-  for (const QuantizerInfo& q : kQuantizers)
-    rows.push_back(io::Json::object().set("name", q.name).set("summary", q.summary));
+  for (const QuantizerInfo& q : kQuantizers) {
+    std::string options;  // as --method takes them
+    AnyQuantizer method = AnyQuantizer::parse(q.name).value();
+    method.visit([&](std::string_view name, const auto& value, std::string_view) {
+      options += (options.empty() ? "" : ",") + std::string(name) + "=" + kvant::detail::text_of_option(value);
+    });
+    rows.push_back(io::Json::object().set("name", q.name).set("options", options).set("summary", q.summary));
+  }
   return rows;
 }
 

@@ -46,9 +46,9 @@ class Quantize final : public Command {
     options.path({"-o,--output", "OUT", "a file for a file, a folder for a folder"}, job_.output, Need::required);
     options.custom({"--scheme", "S", "how weights are stored, as int4-g128 (kvant list schemes)"}, Need::required, "",
                    false, [this](std::string_view, const std::string& text) { return set_scheme(text); });
-    std::vector<std::string_view> methods;
-    for (const QuantizerInfo& q : kQuantizers) methods.push_back(q.name);
-    options.choice({"--method", "M", "how codes are chosen (kvant list methods)"}, method_, methods);
+    options.custom({"--method", "M[:OPTION=VALUE,…]", "how codes are chosen (kvant list methods)"}, Need::optional,
+                   std::string(AnyQuantizer().name()), false,
+                   [this](std::string_view, const std::string& text) { return set_method(text); });
     options.custom({"--rule", "PATTERN=SCHEME", "another scheme for tensors whose name matches; the first rule wins"},
                    Need::optional, "", true,
                    [this](std::string_view, const std::string& text) { return add_rule(text); });
@@ -66,8 +66,9 @@ class Quantize final : public Command {
                    {"error", "warn"});
     options.whole({"--effort", "0..3", "0: plain scales; from 1 on: scales searched for the least error"}, effort_, 0,
                   3);
+    const auto rules = option_names(PowerRule{});
     options.choice({"--mx-scale", "floor|up|nearest|ct", "plain scales of MX formats, without a search (--effort 0)"},
-                   power_rule_, {"floor", "up", "nearest", "ct"});
+                   power_rule_, {rules.begin(), rules.end()});
     options.choice({"--nonfinite", "error|zero|keep", "what to do about NaN and Inf among the weights"}, nonfinite_,
                    {"error", "zero", "keep"});
     options.flag({"--dry-run", "", "say what would be done, and write nothing"}, job_.dry_run);
@@ -76,18 +77,10 @@ class Quantize final : public Command {
   }
 
   Status run(Console& console) override {
-    job_.effort = static_cast<int>(effort_);
     job_.nonfinite = *nonfinite_from_name(nonfinite_);
     job_.join = join_ == "error" ? pipeline::Join::error : pipeline::Join::warn;
-    job_.method = *AnyQuantizer::find(method_);
-    job_.method.visit([&](std::string_view option, auto& value, std::string_view) {
-      if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, PowerRule>)
-        if (option == "power_rule")
-          value = power_rule_ == "up"        ? PowerRule::up
-                  : power_rule_ == "nearest" ? PowerRule::nearest
-                  : power_rule_ == "ct"      ? PowerRule::ct
-                                             : PowerRule::floor;
-    });
+    if (effort_ == 0) set_where_there("search", "false");
+    if (power_rule_ != option_names(PowerRule{})[0]) set_where_there("power_rule", power_rule_);
     job_.mode = force_ ? io::OutputMode::replace : io::OutputMode::refuse;
     const auto runtime = make_runtime(console.options());
     if (!runtime) return propagate(runtime);
@@ -105,6 +98,20 @@ class Quantize final : public Command {
   }
 
  private:
+  Status set_method(const std::string& text) {
+    auto method = AnyQuantizer::parse(text);
+    if (!method) return propagate(method);
+    job_.method = std::move(*method);
+    return {};
+  }
+
+  /// An option that stands by itself on the command line, of a method that has it.
+  void set_where_there(std::string_view option, std::string_view value) {
+    bool found = false;
+    job_.method.visit([&](std::string_view name, auto&, std::string_view) { found = found || name == option; });
+    if (found) static_cast<void>(job_.method.set(std::string(option) + "=" + std::string(value)));
+  }
+
   Status set_scheme(const std::string& text) {
     auto scheme = parse_layer_scheme(text);
     if (!scheme) return propagate(scheme);
@@ -192,7 +199,6 @@ class Quantize final : public Command {
   }
 
   pipeline::QuantizeJob job_;
-  std::string method_{AnyQuantizer().name()};
   std::uint64_t effort_ = 1;
   std::string power_rule_ = "floor";
   std::string nonfinite_ = "error";

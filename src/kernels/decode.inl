@@ -30,12 +30,30 @@ struct Addends {
   }
 };
 
+/// A scale, zero point and offset for each element, as down a column.
+template <class Value>
+inline void decode_each(const DecodeArgs& g, Value value) noexcept {
+  const GroupNumbers& offsets = g.scales.offsets;
+  for (std::size_t i = 0; i < g.n; i += kLanes) {
+    const std::size_t count = g.n - i < kLanes ? g.n - i : kLanes;
+    const Lanes which = lanes(0, count);
+    const EachScale scale(g.scales, i, count);
+    const Floats addend =
+        offsets.stored == nullptr ? splat(-0.0f) : subtract(splat(-0.0f), group_numbers(offsets, i, which));
+    store(g.out + i, fma(scale.value, subtract(value(load_bytes(g.codes + i, count)), scale.zero), addend), which);
+  }
+}
+
 /// Codes of up to 4 bits: the 16 results of a group, looked up.
 inline void decode_small(const DecodeArgs& g) noexcept {
   float values[16];
   for (std::size_t i = 0; i < 16; ++i) values[i] = g.format->values[i & ((1u << g.format->bits) - 1u)];
   Floats levels[kParts];
   for (std::size_t part = 0; part < kParts; ++part) levels[part] = load(values + part * kLanes);
+  if (g.scales.group == 1) {
+    const Table16 table(levels);
+    return decode_each(g, [&](Words code) { return table[code]; });
+  }
   const Addends addends(g.scales);
   for_each_scale(
       g.scales, g.n, [&, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
@@ -51,6 +69,7 @@ inline void decode_small(const DecodeArgs& g) noexcept {
 /// Any codes: scale * (value(codes) - zero) - offset.
 template <class Value>
 inline void decode_with(const DecodeArgs& g, Value value) noexcept {
+  if (g.scales.group == 1) return decode_each(g, value);
   const Addends addends(g.scales);
   for_each_scale(g.scales, g.n,
                  [=, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {

@@ -296,7 +296,44 @@ inline void encode_in_pieces(const EncodeArgs& g, const Encoder& encoder) noexce
   });
 }
 
-inline void encode_integer(const EncodeArgs& g) noexcept { encode_in_pieces(g, IntegerEncoder(g)); }
+/// A scale and a zero point for each element, as down a column.
+struct EachScale {
+  Floats value, zero;
+  Words zero_word;
+  Lanes is_zero;  // the scale
+  EachScale(const GroupScales& s, std::size_t first, std::size_t count) noexcept
+      : value(group_numbers(s.scales, first, lanes(0, count))),
+        zero_word(s.zeros == nullptr ? splat_word(0) : load_zeros(s.zeros + first, count)) {
+    zero = to_floats(zero_word);
+    is_zero = greater(splat_word(1), absolute_bits(value));
+  }
+  /// x / scale, cut at +-most; by a scale of 0, 0.
+  Floats quotient(Floats x, float most) const noexcept {
+    const Floats ratio = smaller(larger(divide(x, value), splat(-most)), splat(most));
+    return from_bits(and_not(is_zero, to_bits(ratio)));
+  }
+
+ private:
+  static Words load_zeros(const std::int16_t* zeros, std::size_t count) noexcept {
+    std::uint16_t bits[kLanes];
+    const std::size_t n = count < kLanes ? count : kLanes;
+    __builtin_memcpy(bits, zeros, n * sizeof *zeros);
+    return shift_right_signed<16>(shift_left(load_halfs(bits, n), 16));
+  }
+};
+
+inline void encode_integer(const EncodeArgs& g) noexcept {
+  const IntegerEncoder encoder(g);
+  if (g.scales.group != 1) return encode_in_pieces(g, encoder);
+  for_each_vector(g.x, 0, g.n, [&](Floats x, std::size_t i, std::size_t count) {
+    const EachScale scale(g.scales, i, count);
+    const Words rounded = keep(ordered(x), to_words(multiply(scale.quotient(x, 0x1p20f), encoder.steps)));
+    store_codes(
+        g.codes + i,
+        and_words(smaller(larger(add_words(rounded, scale.zero_word), encoder.low), encoder.high), encoder.mask),
+        count);
+  });
+}
 
 struct MinifloatEncoder {
   EncodeArgs g;
@@ -368,7 +405,23 @@ struct MinifloatEncoder {
   }
 };
 
-inline void encode_minifloat(const EncodeArgs& g) noexcept { encode_in_pieces(g, MinifloatEncoder(g)); }
+inline void encode_minifloat(const EncodeArgs& g) noexcept {
+  const MinifloatEncoder encoder(g);
+  if (g.scales.group != 1) return encode_in_pieces(g, encoder);
+  for_each_vector(g.x, 0, g.n, [&](Floats x, std::size_t i, std::size_t count) {
+    const EachScale scale(g.scales, i, count);
+    if (any(greater(absolute_bits(x), splat_word(0x7f800000)))) {
+      float scales[kLanes];
+      store(scales, scale.value);
+      for (std::size_t j = 0; j < count && j < kLanes; ++j)
+        MinifloatEncoder::encode_with_nan(g, i + j, 1, {scales[j], 0.0f, 0, false});
+      return;
+    }
+    const Floats ratio = scale.quotient(x, g.format->max);
+    const Words code = encoder.format.magnitude_code(from_bits(absolute_bits(ratio)));
+    store_codes(g.codes + i, encoder.format.with_sign(code, to_bits(ratio)), count);
+  });
+}
 
 /// Quotients are cut at +-most.
 template <class Quotient, class Format>
@@ -386,6 +439,13 @@ inline void encode_levels(const EncodeArgs& g, const Format& format, std::size_t
 inline void encode_codebook(const EncodeArgs& g) noexcept {
   const bool near = g.format->max <= 0x1p19f;  // every sum of 2^20 and a zero point is beyond the levels
   with_codebook(*g.format, [&](const auto& format) {
+    if (g.scales.group == 1)
+      return for_each_vector(g.x, 0, g.n, [&](Floats x, std::size_t i, std::size_t count) {
+        const EachScale scale(g.scales, i, count);
+        const Floats known = from_bits(keep(ordered(x), to_bits(x)));
+        const Floats ratio = scale.quotient(known, near ? 0x1p20f : __builtin_inff());
+        store_codes(g.codes + i, format.levels->code_at(format.place(add(ratio, scale.zero))), count);
+      });
     for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
       if (s.ordinary && near)
         encode_levels<CorrectedQuotient>(g, format, first, n, s, 0x1p20f);

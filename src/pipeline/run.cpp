@@ -262,9 +262,10 @@ Status quantize_tensor(Run& run, io::SafetensorsWriter& writer, const io::Checkp
     const auto nonfinite = count_nonfinite(*band, first, job.nonfinite);
     if (!nonfinite) return propagate(nonfinite);
     report.nonfinite += *nonfinite;
-    auto layer =
-        job.method({tensor.name, band->view(), job.nonfinite, run.shared_amax[tensor.name], {}}, scheme, run.context);
+    const LayerInput input{tensor.name, band->view(), job.nonfinite, run.shared_amax[tensor.name]};
+    auto layer = job.method(input, report.plan.scheme, run.context);
     if (!layer) return propagate(layer);
+    if (const Status whole = check_has_no_parts(*layer); !whole) return whole;
     const QMatrix& q = layer->weight;
     report.clamped += q.clamped_scales;
     if (report.clamped != 0 && job.nonfinite != NonFinite::keep)
@@ -306,8 +307,9 @@ std::vector<std::vector<std::size_t>> by_shard(const io::Checkpoint& checkpoint)
 }
 
 Status check_job(const QuantizeJob& job) {
-  if (job.effort < 0 || job.effort > 3) return fail(ErrorCode::usage, "effort is 0, 1, 2 or 3");
-  return {};
+  if (job.method.needs() == Needs::nothing) return {};
+  return fail(ErrorCode::unsupported, "the method '" + std::string(job.method.name()) +
+                                          "' has to know the layers' inputs, which nothing gathers yet");
 }
 
 /// The quantized weights of a plan, the float linear layers beside them, and the convention that can express all.
@@ -529,13 +531,8 @@ Result<Report> with_weights(const std::filesystem::path& input, Body&& body) {
 
 Result<QuantizeReport> quantize_checkpoint(const QuantizeJob& job, const Context& context, Progress& progress) {
   if (const Status ok = check_job(job); !ok) return propagate(ok);
-  QuantizeJob asked = job;
-  asked.method.visit([&](std::string_view option, auto& value, std::string_view) {
-    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, bool>)
-      if (option == "search" && job.effort == 0) value = false;
-  });
   return with_weights<QuantizeReport>(
-      job.input, [&](const io::Weights& weights) { return quantize_opened(asked, weights, context, progress); });
+      job.input, [&](const io::Weights& weights) { return quantize_opened(job, weights, context, progress); });
 }
 
 Result<DequantizeReport> dequantize_checkpoint(const DequantizeJob& job, const Context& context, Progress& progress) {

@@ -75,9 +75,10 @@ struct Ones {
   static constexpr std::string_view kName = "ones";
   static constexpr std::string_view kSummary = "for a test";
   static constexpr bool kRowwise = true;
+  static constexpr kvant::Needs kNeeds = kvant::Needs::nothing;
   using Config = kvant::RtnConfig;
   Config config{};
-  kvant::Result<kvant::QLinear> operator()(const kvant::LayerInput& layer, const kvant::Scheme& scheme,
+  kvant::Result<kvant::QLinear> operator()(const kvant::LayerInput& layer, const kvant::LayerScheme& scheme,
                                            const kvant::Context& context) const {
     auto q = kvant::Rtn{}(layer, scheme, context);
     if (q) q->weight.codes.assign(q->weight.codes.size(), 1);
@@ -89,14 +90,42 @@ TEST(Methods, AreTheOnesThatRunWhenTheyAreNamed) {
   using Any = kvant::AnyQuantizerOf<kvant::QuantizerList<kvant::Rtn, Ones>>;
   const kvant::Matrix<float> w = reference::normal_matrix(6, 80, 99);
   const kvant::Scheme scheme = *kvant::parse_scheme("int4-g32");
-  const auto plain = (*Any::find("rtn"))({"layer", w.view()}, scheme, {});
-  const auto ones = (*Any::find("ones"))({"layer", w.view()}, scheme, {});
+  const auto plain = (*Any::parse("rtn"))({"layer", w.view()}, scheme, {});
+  const auto ones = (*Any::parse("ones"))({"layer", w.view()}, scheme, {});
   ASSERT_TRUE(plain && ones);
   EXPECT_EQ(plain->weight.codes, kvant::Rtn{}({"layer", w.view()}, scheme, {})->weight.codes);
   EXPECT_EQ(ones->weight.codes, std::vector<std::uint8_t>(480, 1));
-  EXPECT_EQ(Any::find("ones")->name(), "ones");
-  EXPECT_FALSE(Any::find("gptq"));
-  for (const kvant::QuantizerInfo& q : kvant::kQuantizers) EXPECT_EQ(kvant::AnyQuantizer::find(q.name)->name(), q.name);
+  EXPECT_EQ(Any::parse("ones")->name(), "ones");
+  EXPECT_EQ(Any::parse("gptq").error().code, kvant::ErrorCode::usage);
+  for (const kvant::QuantizerInfo& q : kvant::kQuantizers)
+    EXPECT_EQ(kvant::AnyQuantizer::parse(q.name)->name(), q.name);
+}
+
+TEST(Methods, TakeOptionsByName) {
+  const auto visit_all = [](kvant::AnyQuantizer& method) {
+    std::string all;
+    method.visit([&](std::string_view name, auto& value, std::string_view) {
+      all += std::string(name) + "=" + kvant::detail::text_of_option(value) + ";";
+    });
+    return all;
+  };
+  kvant::AnyQuantizer method = kvant::AnyQuantizer::parse("rtn:search=false,power_rule=up").value();
+  EXPECT_EQ(visit_all(method), "search=false;power_rule=up;");
+  EXPECT_TRUE(method.set("search=true"));
+  EXPECT_EQ(visit_all(method), "search=true;power_rule=up;");
+  const kvant::Matrix<float> w = reference::normal_matrix(4, 96, 98);
+  const auto plain =
+      kvant::AnyQuantizer::parse("rtn:search=false").value()({"w", w.view()}, *kvant::parse_scheme("int4-g32"), {});
+  EXPECT_EQ(plain->weight.codes, kvant::quantize(w.view(), *kvant::parse_scheme("int4-g32"))->codes);
+  for (const char* text : {"rtn:", "rtn"}) EXPECT_TRUE(kvant::AnyQuantizer::parse(text)) << text;
+  for (const char* text :
+       {"", "rtnx", "rtn:search", "rtn:search=", "rtn:search=yes", "rtn:power_rule=down", "rtn:search=true,,",
+        "rtn:speed=1", "rtn:search=true,power_rule", "RTN", "rtn,search=true"}) {
+    const auto refused = kvant::AnyQuantizer::parse(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code, kvant::ErrorCode::usage) << text;
+  }
+  EXPECT_NE(kvant::AnyQuantizer::parse("rtn:speed=1").error().message.find("search, power_rule"), std::string::npos);
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ Record run_everything() {
   job.input = kModel;
   job.output = folder / "out";
   job.plan.scheme = *parse_scheme("int4-g128");
-  job.effort = 0;
+  job.method = Rtn{{.search = false}};
   const auto report = quantize_checkpoint(job, runtime(), progress);
   EXPECT_TRUE(report) << (report ? "" : describe(report.error()));
   if (!report) return record;

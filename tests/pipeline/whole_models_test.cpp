@@ -60,7 +60,7 @@ class WholeModels : public ::testing::Test {
     job.plan = std::move(plan);
     job.mode = io::OutputMode::replace;
     job.join = join;
-    job.effort = 0;
+    job.method = Rtn{{.search = false}};
     Silent quiet;
     return quantize_checkpoint(job, {}, quiet);
   }

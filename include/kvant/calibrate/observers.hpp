@@ -24,6 +24,7 @@
 #include "kvant/calibrate/mse.hpp"
 #include "kvant/calibrate/observer.hpp"
 #include "kvant/calibrate/percentile.hpp"
+#include "kvant/core/by_name.hpp"
 
 namespace kvant {
 
@@ -102,21 +103,10 @@ namespace detail {
 
 template <class Configure, Observer... O>
 Result<AnyObserver> make_observer(std::string_view name, Configure& configure, ObserverList<O...>) {
-  std::optional<Result<AnyObserver>> made;
-  const auto attempt = [&]<class T>(std::type_identity<T>) {
-    if (T::kName != name) return false;
-    typename T::Config config;
-    T::Config::visit(config, configure);
-    if (const Status sound = config.check(); !sound)
-      made.emplace(propagate(sound));
-    else
-      made.emplace(AnyObserver(T(config)));
-    return true;
-  };
-  if ((attempt(std::type_identity<O>{}) || ...)) return *std::move(made);
-  std::string names;
-  ((names += (names.empty() ? "" : ", ") + std::string(O::kName)), ...);
-  return fail(ErrorCode::usage, quoted(name) + " is no observer; there are " + names);
+  return make_by_name<AnyObserver, O...>("observer", name, [&](auto& config) -> Status {
+    std::remove_reference_t<decltype(config)>::visit(config, configure);
+    return {};
+  });
 }
 
 }  // namespace detail

@@ -159,7 +159,7 @@ struct GroupNumbers {
 struct GroupScales {
   GroupNumbers scales;
   const std::int16_t* zeros;  ///< or null: all zero
-  std::size_t group;          ///< elements of a group; the last one may be short
+  std::size_t group;          ///< elements of a group; the last one may be short; 1: one for each, as of a column
   GroupNumbers offsets{};     ///< `stored` may be null: all zero
 };
 

@@ -73,8 +73,9 @@ class Linear {
   Linear() = default;
 
   /// Packs a quantized layer. Errors: those of check(), for a matrix that was made by hand; bad_shape (the bias); usage
-  /// (parameters of inputs that are not finite).
+  /// (parameters of inputs that are not finite); unsupported (parts that packed layers do not hold).
   [[nodiscard]] static Result<Linear> from(const QLinear& layer, const Context& context = {}) {
+    if (const Status ok = check_has_no_parts(layer); !ok) return propagate(ok);
     if (const Status ok = check_parts(layer.weight.rows, layer.bias, layer.inputs); !ok) return propagate(ok);
     auto packed = pack(layer.weight, context);
     if (!packed) return propagate(packed);

@@ -5,12 +5,13 @@
 #include <array>
 #include <concepts>
 #include <cstddef>
-#include <optional>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
+#include "kvant/core/by_name.hpp"
 #include "kvant/passes/pass.hpp"
 #include "kvant/passes/rtn.hpp"
 
@@ -27,12 +28,13 @@ struct QuantizerInfo {
   std::string_view name;
   std::string_view summary;
   bool rowwise;
+  Needs needs;
 };
 
 namespace detail {
 template <Quantizer... Q>
 constexpr std::array<QuantizerInfo, sizeof...(Q)> make_quantizer_table(QuantizerList<Q...>) noexcept {
-  return {QuantizerInfo{Q::kName, Q::kSummary, Q::kRowwise}...};
+  return {QuantizerInfo{Q::kName, Q::kSummary, Q::kRowwise, Q::kNeeds}...};
 }
 }  // namespace detail
 
@@ -49,11 +51,14 @@ class AnyQuantizerOf<QuantizerList<Q...>> {
   template <class T>
   requires((std::same_as<T, Q> || ...)) AnyQuantizerOf(T method) : method_(std::move(method)) {}
 
-  /// The method of that name with its default options, or nothing.
-  [[nodiscard]] static std::optional<AnyQuantizerOf> find(std::string_view name) {
-    std::optional<AnyQuantizerOf> found;
-    static_cast<void>(((Q::kName == name && (found.emplace(Q{}), true)) || ...));
-    return found;
+  /// The method of a text, NAME or NAME:OPTION=VALUE,OPTION=VALUE. Errors: `usage`.
+  [[nodiscard]] static Result<AnyQuantizerOf> parse(std::string_view text) {
+    const std::size_t colon = text.find(':');
+    const std::string_view name = text.substr(0, colon);
+    const std::string_view options = colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
+    return make_by_name<AnyQuantizerOf, Q...>("method", name, [&](auto& config) {
+      return set_options(config, options, "the method '" + std::string(name) + "'");
+    });
   }
 
   [[nodiscard]] std::string_view name() const noexcept {
@@ -62,12 +67,21 @@ class AnyQuantizerOf<QuantizerList<Q...>> {
   [[nodiscard]] bool rowwise() const noexcept {
     return std::visit([](const auto& q) { return bool{q.kRowwise}; }, method_);
   }
+  /// What it has to know of a layer's inputs.
+  [[nodiscard]] Needs needs() const noexcept {
+    return std::visit([](const auto& q) { return Needs{q.kNeeds}; }, method_);
+  }
+  /// Sets options, as parse() does.
+  [[nodiscard]] Status set(std::string_view options) {
+    return std::visit(
+        [&](auto& q) { return set_options(q.config, options, "the method '" + std::string(q.kName) + "'"); }, method_);
+  }
   /// Calls visitor(name, field, help) for each option.
   template <class Visitor>
   void visit(Visitor&& visitor) {
     std::visit([&](auto& q) { std::remove_reference_t<decltype(q)>::Config::visit(q.config, visitor); }, method_);
   }
-  [[nodiscard]] Result<QLinear> operator()(const LayerInput& layer, const Scheme& scheme,
+  [[nodiscard]] Result<QLinear> operator()(const LayerInput& layer, const LayerScheme& scheme,
                                            const Context& context) const {
     return std::visit([&](const auto& q) { return q(layer, scheme, context); }, method_);
   }

@@ -26,8 +26,7 @@ struct QuantizeJob {
   std::filesystem::path input;
   std::filesystem::path output;
   PlanOptions plan;
-  AnyQuantizer method{};  ///< round-to-nearest unless another is chosen
-  int effort = 1;         ///< 0: plain scales; 1 and above: searched
+  AnyQuantizer method{};  ///< with its options; round-to-nearest unless another is chosen
   NonFinite nonfinite = NonFinite::error;
   Join join = Join::warn;
   io::OutputMode mode = io::OutputMode::refuse;

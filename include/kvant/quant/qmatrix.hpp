@@ -17,7 +17,7 @@
 #include "kvant/core/contract.hpp"
 #include "kvant/core/error.hpp"
 #include "kvant/kernels/generic.hpp"
-#include "kvant/quant/grid.hpp"
+#include "kvant/quant/format_grid.hpp"
 #include "kvant/quant/integer_scale_rule.hpp"
 #include "kvant/quant/scheme.hpp"
 
@@ -58,7 +58,8 @@ struct QMatrix {
     const kernels::GroupScales s = stretch(r, group).scales;
     GroupParameters p{kernels::generic::group_number(s.scales, *s.scales.stored), s.zeros != nullptr ? *s.zeros : 0,
                       false, *s.scales.stored};
-    if (s.offsets.stored != nullptr) p.offset = kernels::generic::group_number(s.offsets, *s.offsets.stored);
+    p.has_offset = s.offsets.stored != nullptr;
+    if (p.has_offset) p.offset = kernels::generic::group_number(s.offsets, *s.offsets.stored);
     return p;
   }
 
@@ -101,7 +102,7 @@ inline void restore_columns(std::span<const std::uint32_t> columns, std::span<fl
 }
 
 /// Values of row r: `out` has as many elements as the matrix has columns.
-inline void dequantize_row(const QMatrix& q, const Grid& grid, std::size_t r, std::span<float> out) {
+inline void dequantize_row(const QMatrix& q, const FormatGrid& grid, std::size_t r, std::span<float> out) {
   expects(out.size() == q.cols && r < q.rows, "a row of the matrix");
   for_each_stretch(q, r, [&](std::size_t first, std::size_t n, const kernels::GroupScales& scales) {
     grid.decode(q.row_codes(r).subspan(first, n), scales, out.subspan(first, n));

@@ -44,6 +44,12 @@ struct Scheme {
   [[nodiscard]] constexpr bool has_integer_scales() const noexcept {
     return symmetry == Symmetry::asymmetric && scales.is_nested_in_rows();
   }
+  /// Whether a group's numbers may be chosen anew while others stand: no number that is still to be chosen is shared.
+  [[nodiscard]] constexpr bool has_free_groups() const noexcept {
+    const bool in_a_row =
+        granularity.kind() == Granularity::Kind::group || granularity.kind() == Granularity::Kind::channel;
+    return in_a_row && (!scales.outer || scales.has_matrix_number()) && (!offsets || !offsets->outer);
+  }
   friend constexpr bool operator==(const Scheme&, const Scheme&) = default;
 };
 

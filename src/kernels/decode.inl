@@ -40,7 +40,8 @@ inline void decode_each(const DecodeArgs& g, Value value) noexcept {
     const EachScale scale(g.scales, i, count);
     const Floats addend =
         offsets.stored == nullptr ? splat(-0.0f) : subtract(splat(-0.0f), group_numbers(offsets, i, which));
-    store(g.out + i, fma(scale.value, subtract(value(load_bytes(g.codes + i, count)), scale.zero), addend), which);
+    const Words codes = count < kLanes ? load_bytes(g.codes + i, count) : load_bytes(g.codes + i);
+    store(g.out + i, fma(scale.value, subtract(value(codes), scale.zero), addend), which);
   }
 }
 

@@ -315,10 +315,9 @@ struct EachScale {
 
  private:
   static Words load_zeros(const std::int16_t* zeros, std::size_t count) noexcept {
-    std::uint16_t bits[kLanes];
-    const std::size_t n = count < kLanes ? count : kLanes;
-    __builtin_memcpy(bits, zeros, n * sizeof *zeros);
-    return shift_right_signed<16>(shift_left(load_halfs(bits, n), 16));
+    const auto* bits = reinterpret_cast<const std::uint16_t*>(zeros);
+    const Words words = count < kLanes ? load_halfs(bits, count) : load_halfs(bits);
+    return shift_right_signed<16>(shift_left(words, 16));
   }
 };
 

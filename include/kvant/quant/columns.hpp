@@ -67,12 +67,13 @@ class ColumnCoder {
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
   void load(std::size_t group) {
-    for (std::size_t i = 0; i < codes_.size(); ++i) {
-      const GroupParameters p = q_->parameters(first_ + i, group);
-      scales_[i] = p.scale;
-      if (!zeros_.empty()) zeros_[i] = static_cast<std::int16_t>(p.zero);
-      if (!offsets_.empty()) offsets_[i] = p.offset;
-    }
+    const std::size_t block_rows = q_->scheme.granularity.block_rows(q_->rows);
+    const std::size_t width = q_->scheme.granularity.block_cols(q_->cols);
+    detail::column_numbers(q_->scheme.scales, q_->scales, block_rows, first_, group, width, q_->reciprocal, scales_);
+    if (!offsets_.empty())
+      detail::column_numbers(*q_->scheme.offsets, q_->offsets, block_rows, first_, group, width, true, offsets_);
+    for (std::size_t i = 0; i < zeros_.size(); ++i)
+      zeros_[i] = q_->zero_points[(first_ + i) / block_rows * q_->scales[0].cols + group];
     group_ = group;
   }
   /// A scale for each row.

@@ -4,8 +4,10 @@
 // files, packing and reports read it.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "kvant/core/checked.hpp"
@@ -138,6 +140,30 @@ struct NumberRun {
   if (stack.op == ScaleOp::affine) run.numbers.addend = levels[2].values[0];
   run.groups = at.groups < run.groups ? at.groups : run.groups;
   return run;
+}
+
+/// The numbers of group `group` of rows first, first + 1, …: out.size() of them. What number_run() says of each,
+/// without its divisions.
+inline void column_numbers(const NumberStack& stack, const std::vector<ScaleLevel>& levels, std::size_t block_rows,
+                           std::size_t first, std::size_t group, std::size_t width, bool divides,
+                           std::span<float> out) {
+  const ScaleLevel& inner = levels[0];
+  const auto index = [&](std::size_t row) { return (block_rows == 1 ? row : row / block_rows) * inner.cols + group; };
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = inner.values[index(first + i)];
+  if (!stack.outer) return;
+  const Coverage& c = stack.outer->covers;
+  const ScaleLevel& outer = levels[1];
+  const std::size_t column = c.cols == 0 || outer.cols <= 1 ? 0 : group / (c.cols / width);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::size_t row = first + i;
+    const std::size_t at =
+        c.run != 0 ? index(row) / c.run : (c.rows <= 1 ? row * c.rows : row / c.rows) * outer.cols + column;
+    const float factor = outer.values[at];
+    if (stack.op == ScaleOp::affine)
+      out[i] = std::fma(out[i], factor, levels[2].values[0]);
+    else
+      out[i] = stack.op == ScaleOp::quotient && divides ? divide(out[i], factor) : out[i] * factor;
+  }
 }
 
 /// The inner number that `number` was made of. Where the outer one vanishes, or vanishes beside the mean, several mean

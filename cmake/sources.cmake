@@ -14,6 +14,8 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/atomic_file.cpp
        src/io/checkpoint.cpp
        src/io/checkpoint_files.cpp
+       src/io/checkpoint_sink.cpp
+       src/io/checkpoint_source.cpp
        src/io/compressed_tensors.cpp
        src/io/conventions.cpp
        src/io/convert.cpp
@@ -25,6 +27,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/live_temporaries.cpp
        src/io/name_pattern.cpp
        src/io/npy.cpp
+       src/io/output_config.cpp
        src/io/output_lock.cpp
        src/io/packed_file.cpp
        src/io/posix.cpp
@@ -49,17 +52,17 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/caches.cpp
        src/pipeline/compare.cpp
        src/pipeline/dataset.cpp
+       src/pipeline/dequantize.cpp
        src/pipeline/evaluate.cpp
        src/pipeline/limits.cpp
        src/pipeline/machine_load.cpp
        src/pipeline/orientation.cpp
-       src/pipeline/output.cpp
-       src/pipeline/output_config.cpp
        src/pipeline/pack.cpp
        src/pipeline/peaks.cpp
        src/pipeline/plan.cpp
+       src/pipeline/quantize.cpp
+       src/pipeline/rewrite.cpp
        src/pipeline/rounds.cpp
-       src/pipeline/run.cpp
        src/pipeline/windows.cpp
        src/text/added_tokens.cpp
        src/text/bpe.cpp

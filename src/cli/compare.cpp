@@ -161,7 +161,7 @@ class Compare final : public Command {
   static Result<io::Weights> open(const std::filesystem::path& path, Console& console) {
     auto weights = io::Weights::open(path);
     if (weights)
-      for (const std::string& warning : weights->checkpoint().warnings()) console.warn(warning);
+      for (const std::string& warning : weights->info().warnings) console.warn(warning);
     return weights;
   }
 

@@ -50,7 +50,7 @@ class Eval final : public Command {
     if (!runtime) return propagate(runtime);
     const auto weights = io::Weights::open(model_);
     if (!weights) return propagate(weights);
-    for (const std::string& warning : weights->checkpoint().warnings()) console.warn(warning);
+    for (const std::string& warning : weights->info().warnings) console.warn(warning);
     const auto model = nn::Model::load(*weights, runtime->context());
     if (!model) return propagate(model);
     const auto data = pipeline::load_dataset(text_, model_, static_cast<std::size_t>(tokens_));

@@ -25,6 +25,7 @@ std::uint64_t elements(const io::WeightInfo& weight) {
 
 /// What a checkpoint holds, as the reader of weights or, where their convention is another tool's, as the file says.
 struct Contents {
+  std::string container;
   std::vector<io::WeightInfo> tensors;
   io::Metadata metadata;
   std::uint64_t bytes = 0;
@@ -56,29 +57,20 @@ struct Contents {
   }
 };
 
-Contents describe_checkpoint(const io::Checkpoint& checkpoint) {
-  return {{}, checkpoint.metadata(), checkpoint.file_bytes(), checkpoint.warnings(), "", true};
+Contents describe_source(const io::Weights& weights) {
+  const io::SourceInfo& info = weights.info();
+  return {info.container, weights.list(), info.metadata, info.file_bytes, info.warnings, info.convention, true};
 }
 
 Result<Contents> read_contents(const std::filesystem::path& path) {
   const auto weights = io::Weights::open(path);
-  if (weights) {
-    Contents contents = describe_checkpoint(weights->checkpoint());
-    contents.tensors = weights->list();
-    if (std::any_of(contents.tensors.begin(), contents.tensors.end(), [](const auto& t) { return t.scheme; }))
-      contents.convention = weights->convention() == io::Convention::kvant ? "kvant" : "compressed-tensors";
-    return contents;
-  }
+  if (weights) return describe_source(*weights);
   if (weights.error().code != ErrorCode::unsupported) return propagate(weights);
-  const auto checkpoint = io::Checkpoint::open(path);
-  if (!checkpoint) return propagate(checkpoint);
-  Contents contents = describe_checkpoint(*checkpoint);
+  const auto stored = io::Weights::open_as_stored(path);
+  if (!stored) return propagate(stored);
+  Contents contents = describe_source(*stored);
   contents.warnings.push_back(describe(weights.error()));
-  const auto foreign = io::find_foreign_convention(*checkpoint);
-  contents.convention = foreign ? foreign->name : "compressed-tensors";
   contents.is_read = false;
-  for (const io::CheckpointTensor& t : checkpoint->tensors())
-    contents.tensors.push_back({t.name, t.shape, t.dtype, std::nullopt, t.bytes});
   return contents;
 }
 
@@ -115,7 +107,7 @@ class Inspect final : public Command {
       tensors.push_back(std::move(row));
     }
     io::Json json = document("inspect");
-    json.set("container", "safetensors")
+    json.set("container", contents.container)
         .set("bytes", contents.bytes)
         .set("parameters", contents.is_read ? io::Json(contents.parameters()) : io::Json());
     const auto bits = contents.bits_per_weight();
@@ -134,11 +126,11 @@ class Inspect final : public Command {
                  t.scheme ? to_text(*t.scheme) + (t.transposed ? " transposed" : "") : ""});
     const std::string size = human_bytes(static_cast<double>(contents.bytes));
     if (!contents.is_read)
-      return fmt::format("{}\nsafetensors, {} tensors, {}; quantized, convention: {} (not read)\n", table.text(),
-                         contents.tensors.size(), size, io::printable(contents.convention));
-    return fmt::format("{}\nsafetensors, {} tensors, {} parameters, {:.3f} bits per weight, {}{}\n", table.text(),
-                       contents.tensors.size(), contents.parameters(), *contents.bits_per_weight(), size,
-                       contents.convention.empty() ? "" : "; quantized, convention: " + contents.convention);
+      return fmt::format("{}\n{}, {} tensors, {}; quantized, convention: {} (not read)\n", table.text(),
+                         contents.container, contents.tensors.size(), size, io::printable(contents.convention));
+    return fmt::format("{}\n{}, {} tensors, {} parameters, {:.3f} bits per weight, {}{}\n", table.text(),
+                       contents.container, contents.tensors.size(), contents.parameters(), *contents.bits_per_weight(),
+                       size, contents.convention.empty() ? "" : "; quantized, convention: " + contents.convention);
   }
 
   std::filesystem::path path_;

@@ -11,6 +11,7 @@
 #include "console.hpp"
 #include "kernels/ops.hpp"
 #include "kvant/calibrate/observers.hpp"
+#include "kvant/io/readers.hpp"
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/nn/architectures.hpp"
 #include "kvant/numeric/formats.hpp"
@@ -91,19 +92,10 @@ io::Json tiers() {
 }
 
 io::Json files() {
-  struct File {
-    std::string_view name, what;
-    bool read, write;
-  };
-  constexpr std::array kFiles{
-      File{"safetensors", "weights: one file, or a folder with shards and an index", true, true},
-      File{"tokenizer.json", "byte-pair tokenizers of Hugging Face", true, false},
-      File{"npy", "arrays of numbers, token ids among them", true, true},
-  };
   io::Json rows = io::Json::array();
-  for (const File& f : kFiles)
+  for (const io::FileFormat& f : io::kReaders)
     rows.push_back(
-        io::Json::object().set("name", f.name).set("what", f.what).set("read", f.read).set("write", f.write));
+        io::Json::object().set("name", f.name).set("what", f.what).set("read", f.reads).set("write", f.writes));
   return rows;
 }
 

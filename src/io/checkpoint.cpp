@@ -348,6 +348,12 @@ Status Checkpoint::read_bytes(const CheckpointTensor& tensor, std::uint64_t byte
   return guarded([&] { return read_tensor(files_[tensor.shard], tensor, byte_offset, out); });
 }
 
+std::span<const std::byte> Checkpoint::mapped(const CheckpointTensor& tensor) const noexcept {
+  const std::span<const std::byte> file = files_[tensor.shard].mapped();
+  if (file.empty()) return {};
+  return file.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.bytes));
+}
+
 namespace {
 
 /// Elements converted at a time.

@@ -364,9 +364,9 @@ Result<std::uint64_t> read_header_length(const InputFile& file) {
 Result<OpenedSafetensors> open_safetensors(const std::filesystem::path& path, Access access) {
   Result<InputFile> file = InputFile::open(path, access);
   if (!file) return propagate(file);
-  const Result<FileKind> kind = sniff(*file);
+  const Result<const FileFormat*> kind = sniff(*file);
   if (!kind) return propagate(kind);
-  if (*kind != FileKind::safetensors)
+  if (*kind != file_format("safetensors"))
     return fail(ErrorCode::unsupported, "is a NumPy array; a safetensors checkpoint is needed", where_of(path));
   const Result<std::uint64_t> length = read_header_length(*file);
   if (!length) return propagate(length);

@@ -71,23 +71,26 @@ bool looks_like_html(std::string_view head) {
   return false;
 }
 
+}  // namespace
+
 /// A header length that fits, followed by an opening brace. Comes before the magics: a length of 640 bytes looks like
 /// the start of a pickle.
-bool looks_like_safetensors(std::string_view head, std::uint64_t size) {
+bool detail::recognizes_safetensors(std::string_view head, std::uint64_t size) noexcept {
+  if (head.size() < 8) return false;
   const std::uint64_t length = load_header_length(std::as_bytes(std::span(head)).first<8>());
   return length <= kSafetensorsMaxHeader && length <= size - 8 && skip_white_space(head.substr(8)).starts_with('{');
 }
 
-}  // namespace
+bool detail::recognizes_npy(std::string_view head, std::uint64_t) noexcept { return head.starts_with("\x93NUMPY"); }
 
-Result<FileKind> sniff(const InputFile& file) {
-  return guarded([&]() -> Result<FileKind> {
+Result<const FileFormat*> sniff(const InputFile& file) {
+  return guarded([&]() -> Result<const FileFormat*> {
     std::array<char, 512> buffer{};
     const std::string_view head(buffer.data(), std::min<std::uint64_t>(buffer.size(), file.size()));
     if (Status s = file.read_at(0, std::as_writable_bytes(std::span(buffer).first(head.size()))); !s)
       return propagate(s);
-    if (head.size() >= 8 && looks_like_safetensors(head, file.size())) return FileKind::safetensors;
-    if (head.starts_with("\x93NUMPY")) return FileKind::npy;
+    for (const FileFormat& format : kReaders)
+      if (format.recognizes != nullptr && format.recognizes(head, file.size())) return &format;
     if (looks_like_html(head))
       return fail(ErrorCode::html_page, "is a web page that was saved instead of the file; download the file itself",
                   where_of(file.path()));
@@ -98,7 +101,7 @@ Result<FileKind> sniff(const InputFile& file) {
     }
     const Result<std::uint64_t> length = read_header_length(file);
     if (!length) return propagate(length);
-    return FileKind::safetensors;
+    return file_format("safetensors");  // with a length that does not fit, of which the reader says more
   });
 }
 

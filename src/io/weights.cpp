@@ -3,76 +3,74 @@
 
 #include <algorithm>
 #include <string_view>
-#include <unordered_set>
 
 #include "core/guard.hpp"
-#include "kvant/core/contract.hpp"
+#include "kvant/io/readers.hpp"
+#include "kvant/io/sniff.hpp"
 #include "kvant/quant/encode.hpp"
 
 namespace kvant::io {
+namespace {
 
-Result<Weights> Weights::open(const std::filesystem::path& path, Access access) {
-  auto checkpoint = Checkpoint::open(path, access);
-  if (!checkpoint) return propagate(checkpoint);
-  auto stored = find_stored_weights(*checkpoint);
-  if (!stored) return propagate(stored);
+/// The format of a folder's weights: where no row knows it, the first one says what is missing.
+const FileFormat& format_of_folder(const std::filesystem::path& path) {
+  for (const FileFormat& format : kReaders)
+    if (format.recognizes_folder != nullptr && format.recognizes_folder(path)) return format;
+  return kReaders.front();
+}
+
+Result<const FileFormat*> format_of(const std::filesystem::path& path) {
+  if (std::error_code error; std::filesystem::is_directory(path, error)) return &format_of_folder(path);
+  const auto file = InputFile::open(path);
+  if (!file) return propagate(file);
+  const auto format = sniff(*file);
+  if (!format) return propagate(format);
+  // Of what holds no weights, the first row says so.
+  return (*format)->open != nullptr ? *format : &kReaders.front();
+}
+
+Result<Weights> open_weights(const std::filesystem::path& path, Access access, bool as_stored) {
   return guarded([&]() -> Result<Weights> {
-    Weights result(std::move(*checkpoint));
-    std::unordered_set<std::string_view> roles;
-    if (*stored) {
-      result.stored_ = std::move(**stored);
-      for (const StoredWeight& w : result.stored_.weights) {
-        WeightInfo info{w.name, {w.rows, w.cols}, w.codes.dtype, w.scheme, 0, w.transposed};
-        if (w.transposed) std::swap(info.shape[0], info.shape[1]);
-        for (const std::string& name : w.tensors) {
-          if (name != w.name + "_shape") info.stored_bytes += result.checkpoint_.find(name)->bytes;
-          roles.insert(name);
-        }
-        result.list_.push_back(std::move(info));
-      }
-      roles.insert(result.stored_.other_tensors.begin(), result.stored_.other_tensors.end());
-      std::sort(result.stored_.weights.begin(), result.stored_.weights.end(),
-                [](const StoredWeight& x, const StoredWeight& y) { return x.name < y.name; });
-    }
-    for (const CheckpointTensor& tensor : result.checkpoint_.tensors())
-      if (!roles.contains(tensor.name))
-        result.list_.push_back({tensor.name, tensor.shape, tensor.dtype, std::nullopt, tensor.bytes, false});
-    std::sort(result.list_.begin(), result.list_.end(),
-              [](const WeightInfo& a, const WeightInfo& b) { return a.name < b.name; });
-    return result;
+    const auto format = format_of(path);
+    if (!format) return propagate(format);
+    auto source = (*format)->open(path, access, as_stored);
+    if (!source) return propagate(source);
+    return Weights(std::move(*source));
   });
 }
 
+}  // namespace
+
+Result<Weights> Weights::open(const std::filesystem::path& path, Access access) {
+  return open_weights(path, access, false);
+}
+
+Result<Weights> Weights::open_as_stored(const std::filesystem::path& path, Access access) {
+  return open_weights(path, access, true);
+}
+
 const WeightInfo* Weights::find(std::string_view name) const noexcept {
-  const auto it = std::lower_bound(list_.begin(), list_.end(), name,
+  const auto it = std::lower_bound(list().begin(), list().end(), name,
                                    [](const WeightInfo& w, std::string_view n) { return w.name < n; });
-  return it != list_.end() && it->name == name ? &*it : nullptr;
-}
-
-const StoredWeight& Weights::stored(const WeightInfo& weight) const {
-  const auto at = std::lower_bound(stored_.weights.begin(), stored_.weights.end(), weight.name,
-                                   [](const StoredWeight& w, const std::string& n) { return w.name < n; });
-  expects(at != stored_.weights.end() && at->name == weight.name, "a quantized weight");
-  return *at;
-}
-
-Result<QMatrix> Weights::read_quantized(const WeightInfo& weight) const {
-  return read_weight(checkpoint_, stored(weight));
-}
-
-LayerInputs Weights::layer_inputs(const WeightInfo& weight) const {
-  const StoredWeight& found = stored(weight);
-  return {found.scheme.activation, found.input};
+  return it != list().end() && it->name == name ? &*it : nullptr;
 }
 
 Result<Matrix<float>> Weights::read_float(const WeightInfo& weight) const {
-  if (!weight.scheme) return checkpoint_.read_matrix(*checkpoint_.find(weight.name));
+  if (!weight.scheme) return read_rows(weight, 0, weight.rows());
   const auto q = read_quantized(weight);
   if (!q) return propagate(q);
   return guarded([&]() -> Result<Matrix<float>> {
     const Matrix<float> values = dequantize(*q);
     return weight.transposed ? transpose(values.view()) : values;
   });
+}
+
+Result<std::unique_ptr<WeightSink>> Weights::make_sink(OutputPlan plan) const {
+  const FileFormat* format = file_format(info().container);
+  if (format == nullptr || format->make_sink == nullptr)
+    return fail(ErrorCode::unsupported, "is a format that kvant does not write: " + info().container,
+                {path_text(), {}, {}});
+  return guarded([&] { return format->make_sink(*source_, std::move(plan)); });
 }
 
 }  // namespace kvant::io

@@ -35,25 +35,21 @@ const io::WeightInfo* find_embedding(const io::Weights& weights, const io::Weigh
   return nullptr;
 }
 
-Result<bool> same_bytes(const io::Checkpoint& checkpoint, const io::CheckpointTensor& a,
-                        const io::CheckpointTensor& b) {
+Result<bool> same_bytes(const io::Weights& weights, const io::WeightInfo& a, const io::WeightInfo& b) {
   constexpr std::uint64_t kChunk = std::uint64_t{4} << 20;
-  std::vector<std::byte> x(static_cast<std::size_t>(std::min(kChunk, a.bytes)));
+  std::vector<std::byte> x(static_cast<std::size_t>(std::min(kChunk, a.stored_bytes)));
   std::vector<std::byte> y(x.size());
-  for (std::uint64_t at = 0; at < a.bytes; at += x.size()) {
-    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(x.size(), a.bytes - at));
-    if (const Status read = checkpoint.read_bytes(a, at, std::span(x).first(count)); !read) return propagate(read);
-    if (const Status read = checkpoint.read_bytes(b, at, std::span(y).first(count)); !read) return propagate(read);
+  for (std::uint64_t at = 0; at < a.stored_bytes; at += x.size()) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(x.size(), a.stored_bytes - at));
+    if (const Status read = weights.read_bytes(a, at, std::span(x).first(count)); !read) return propagate(read);
+    if (const Status read = weights.read_bytes(b, at, std::span(y).first(count)); !read) return propagate(read);
     if (!std::equal(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(count), y.begin())) return false;
   }
   return true;
 }
 
 Result<bool> same_values(const io::Weights& weights, const io::WeightInfo& a, const io::WeightInfo& b) {
-  if (!a.scheme && !b.scheme && a.dtype == b.dtype) {
-    const io::Checkpoint& checkpoint = weights.checkpoint();
-    return same_bytes(checkpoint, *checkpoint.find(a.name), *checkpoint.find(b.name));
-  }
+  if (!a.scheme && !b.scheme && a.dtype == b.dtype) return same_bytes(weights, a, b);
   const auto x = weights.read_float(a);
   if (!x) return propagate(x);
   const auto y = weights.read_float(b);
@@ -62,9 +58,9 @@ Result<bool> same_values(const io::Weights& weights, const io::WeightInfo& a, co
 }
 
 Result<std::optional<std::string>> find_head(const io::Weights& weights) {
-  const auto& config = weights.checkpoint().config();
+  const auto& config = weights.config();
   if (!config) return std::optional<std::string>{};
-  const std::string file = weights.checkpoint().path().string();
+  const std::string file = weights.path_text();
   const bool tied = is_tied(*config).value_or(false);
   const auto head = std::find_if(weights.list().begin(), weights.list().end(), [](const io::WeightInfo& w) {
     return w.name == kHead || w.name.ends_with("." + std::string(kHead));

@@ -51,7 +51,7 @@ FormatId float_format(DType dtype) noexcept {
 /// Finds and checks all tensors by name and shape first, then reads them.
 class ModelLoader {
  public:
-  explicit ModelLoader(const io::Weights& weights) : weights_(weights), file_(weights.checkpoint().path().string()) {}
+  explicit ModelLoader(const io::Weights& weights) : weights_(weights), file_(weights.path_text()) {}
 
   Result<Model> load(const Context& context) {
     if (Status s = read_config(); !s) return propagate(s);
@@ -73,15 +73,15 @@ class ModelLoader {
   [[nodiscard]] Where where(std::string tensor = {}) const { return {file_, std::move(tensor), {}}; }
 
   Status read_config() {
-    if (!weights_.not_computed().empty())
+    if (!weights_.info().not_computed.empty())
       return fail(ErrorCode::unsupported,
-                  "is to be run with " + weights_.not_computed() + ", which the forward pass does not compute",
+                  "is to be run with " + weights_.info().not_computed + ", which the forward pass does not compute",
                   where());
-    const auto& json = weights_.checkpoint().config();
+    const auto& json = weights_.config();
     if (!json)
       return fail(ErrorCode::bad_config, "holds weights without a config.json; a forward pass needs the model's folder",
                   where());
-    auto config = read_model_config(*json, {(weights_.checkpoint().path() / "config.json").string(), {}, {}});
+    auto config = read_model_config(*json, {(weights_.info().path / "config.json").string(), {}, {}});
     if (!config) return propagate(config);
     model_.config_ = *config;
     model_.frequencies_ = rope_frequencies(config->rope_theta, config->head_dim);

@@ -136,7 +136,7 @@ Result<std::vector<LayerShape>> layer_shapes(const io::Weights& weights) {
     if (measurable && std::ranges::find(shapes, shape) == shapes.end()) shapes.push_back(shape);
   }
   if (shapes.empty())
-    return fail(ErrorCode::no_model, "has no linear layers to measure", {weights.checkpoint().path().string(), {}, {}});
+    return fail(ErrorCode::no_model, "has no linear layers to measure", {weights.path_text(), {}, {}});
   return shapes;
 }
 

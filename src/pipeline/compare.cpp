@@ -26,8 +26,7 @@ bool has_numbers(const io::WeightInfo& w) { return w.is_quantized() || io::conve
 class Rows {
  public:
   static Result<Rows> open(const io::Weights& weights, const io::WeightInfo& info) {
-    Rows rows(weights.checkpoint());
-    rows.tensor_ = weights.checkpoint().find(info.name);
+    Rows rows(weights, info);
     if (!info.is_quantized()) return rows;
     if (info.transposed) {
       auto values = weights.read_float(info);
@@ -47,14 +46,14 @@ class Rows {
       for (std::size_t r = 0; r < count; ++r) std::ranges::copy(values_->row(first + r), out.row(r).begin());
       return out;
     }
-    if (!codes_) return checkpoint_->read_rows(*tensor_, first, count);
+    if (!codes_) return weights_->read_rows(*info_, first, count);
     return dequantize_rows(*codes_, first, count, context);
   }
 
  private:
-  explicit Rows(const io::Checkpoint& checkpoint) : checkpoint_(&checkpoint) {}
-  const io::Checkpoint* checkpoint_;
-  const io::CheckpointTensor* tensor_ = nullptr;
+  Rows(const io::Weights& weights, const io::WeightInfo& info) : weights_(&weights), info_(&info) {}
+  const io::Weights* weights_;
+  const io::WeightInfo* info_;
   std::optional<QMatrix> codes_;
   std::optional<Matrix<float>> values_;  ///< of a weight whose rows are no rows of its codes
 };
@@ -123,9 +122,8 @@ Result<WeightComparison> compare_all(const io::Weights& a, const io::Weights& b,
   WeightComparison result;
   const auto pairs = match(a, b, result);
   if (pairs.empty())
-    return fail(ErrorCode::unsupported,
-                "has no weight in common, by name and shape, with " + b.checkpoint().path().string(),
-                {a.checkpoint().path().string(), {}, {}});
+    return fail(ErrorCode::unsupported, "has no weight in common, by name and shape, with " + b.path_text(),
+                {a.path_text(), {}, {}});
   std::uint64_t done = 0;
   std::uint64_t total = 0;
   for (const auto& [x, y] : pairs) total += x->stored_bytes + y->stored_bytes;

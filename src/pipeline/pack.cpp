@@ -105,9 +105,8 @@ class Packer {
       if (const Status ok = writer.write(weight.name, std::as_bytes(std::span(values->data(), values->size()))); !ok)
         return ok;
     } else {
-      const io::CheckpointTensor& tensor = *weights_.checkpoint().find(weight.name);
-      std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.bytes));
-      if (const Status ok = weights_.checkpoint().read_bytes(tensor, 0, bytes); !ok) return ok;
+      std::vector<std::byte> bytes(static_cast<std::size_t>(weight.stored_bytes));
+      if (const Status ok = weights_.read_bytes(weight, 0, bytes); !ok) return ok;
       if (const Status ok = writer.write(weight.name, bytes); !ok) return ok;
     }
     return advance(weight);
@@ -130,7 +129,7 @@ Result<PackReport> pack_checkpoint(const PackJob& job, const Context& context, P
       return propagate(ok);
     const auto weights = io::Weights::open(job.input);
     if (!weights) return propagate(weights);
-    for (const std::string& warning : weights->checkpoint().warnings()) progress.warn(warning);
+    for (const std::string& warning : weights->info().warnings) progress.warn(warning);
     return Packer(*weights, context, progress).run(job);
   });
 }

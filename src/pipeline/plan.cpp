@@ -185,7 +185,7 @@ Result<std::vector<io::NamePattern>> compile_all(const std::vector<std::string>&
 tl::unexpected<Error> matches_nothing(const std::string& what, const io::Weights& weights) {
   return fail(ErrorCode::rule_matches_nothing,
               what + " matches no tensor that it could apply to; patterns match whole names, see 'kvant inspect'",
-              {weights.checkpoint().path().string(), {}, {}});
+              {weights.path_text(), {}, {}});
 }
 
 /// Which of the weights that are to be quantized lie transposed: those that are named so, and no others.
@@ -205,7 +205,7 @@ Status find_transposed(const io::Weights& weights, const PlanOptions& options, P
       used[i] = true;
     }
     const Orientation seen = orientations.of(weights.list()[t]);
-    const Where where{weights.checkpoint().path().string(), tensor.name, {}};
+    const Where where{weights.path_text(), tensor.name, {}};
     if (seen == Orientation::in_out && !tensor.transposed)
       return fail(ErrorCode::unsupported,
                   "is stored [in, out], as the biases of its layer show; --transposed PATTERN quantizes such weights "
@@ -281,7 +281,7 @@ Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options) {
     if (weight.scheme)
       return fail(ErrorCode::unsupported,
                   "is quantized already (" + to_text(*weight.scheme) + "); run 'kvant dequantize' first",
-                  {weights.checkpoint().path().string(), weight.name, {}});
+                  {weights.path_text(), weight.name, {}});
     TensorPlan tensor = by_default(weight, options.scheme);
     bool decided = false;
     for (std::size_t i = 0; i < patterns->size(); ++i) {

@@ -172,11 +172,11 @@ TEST(Docs, NameEveryErrorWithItsExitCode) {
 // ---- docs/formats.md -----------------------------------------------------------------------------------------------
 
 /// The bytes of a stored tensor as the page writes them: `53 28`.
-std::string hex_bytes(const io::Checkpoint& checkpoint, const std::string& name) {
-  const io::CheckpointTensor* tensor = checkpoint.find(name);
+std::string hex_bytes(const io::Weights& stored, const std::string& name) {
+  const io::WeightInfo* tensor = stored.find(name);
   if (tensor == nullptr) return "no " + name;
-  std::vector<std::byte> bytes(tensor->bytes);
-  if (!checkpoint.read_bytes(*tensor, 0, bytes)) return "unreadable";
+  std::vector<std::byte> bytes(tensor->stored_bytes);
+  if (!stored.read_bytes(*tensor, 0, bytes)) return "unreadable";
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
   for (const std::byte b : bytes) {
@@ -205,13 +205,13 @@ TEST(FormatsPage, ShowsTheBytesOfIntegerScaledRows) {
   for (const std::string scheme : {"is4", "is3", "is2"}) {
     const std::string out = (folder / scheme).string();
     ASSERT_EQ(run_kvant({"quantize", (folder / "x.safetensors").string(), "-o", out, "--scheme", scheme}).exit, 0);
-    const auto weights = io::Weights::open(out);
-    ASSERT_TRUE(weights);
+    const auto stored = io::Weights::open_as_stored(out), weights = io::Weights::open(out);
+    ASSERT_TRUE(stored && weights);
     const page::Row shown = page::table(page, "A row, byte by byte", "scheme").row(scheme);
     ASSERT_EQ(shown.size(), 4u);
-    EXPECT_EQ(hex_bytes(weights->checkpoint(), "x.weight_super_scale"), shown[1]);
-    EXPECT_EQ(hex_bytes(weights->checkpoint(), "x.weight_scale"), shown[2]);
-    EXPECT_EQ(hex_bytes(weights->checkpoint(), "x.weight_packed"), shown[3]);
+    EXPECT_EQ(hex_bytes(*stored, "x.weight_super_scale"), shown[1]);
+    EXPECT_EQ(hex_bytes(*stored, "x.weight_scale"), shown[2]);
+    EXPECT_EQ(hex_bytes(*stored, "x.weight_packed"), shown[3]);
     if (scheme != "is4") continue;
     const auto values = weights->read_float(*weights->find("x.weight"));
     ASSERT_TRUE(values);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/pipeline/plan.hpp"
+#include "kvant/io/safetensors.hpp"
+#include "kvant/io/stored_weight.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/pipeline/run.hpp"
+#include "kvant/io/safetensors.hpp"
+#include "kvant/io/stored_weight.hpp"
 
 #include <gtest/gtest.h>
 
@@ -280,7 +282,7 @@ TEST(DequantizeCheckpoint, WritesTheValuesAndNothingOfTheCodes) {
     const auto result = io::Weights::open(back.output);
     ASSERT_TRUE(result);
     EXPECT_EQ(result->list().size(), kTensors.size());
-    EXPECT_EQ(result->checkpoint().metadata(), (io::Metadata{{"note", "kept"}}));
+    EXPECT_EQ(result->info().metadata, (io::Metadata{{"note", "kept"}}));
     for (const Tensor& t : kTensors) EXPECT_EQ(read(back.output, t.name), read(job.output, t.name)) << scheme;
   }
 }
@@ -316,12 +318,12 @@ TEST(QuantizeCheckpoint, TurnsAFolderIntoAFolderWithItsShardsAndFiles) {
   ASSERT_TRUE(report) << describe(report.error());
   const auto out = io::Weights::open(job.output);
   ASSERT_TRUE(out) << describe(out.error());
-  EXPECT_EQ(out->checkpoint().shards().size(), 2u);
+  EXPECT_EQ(out->info().files.size(), 2u);
   EXPECT_EQ(io::test::read_bytes(job.output / "tokenizer.json"), "anything");
-  const io::Json* config = out->checkpoint().config()->find("quantization_config");
+  const io::Json* config = out->config()->find("quantization_config");
   ASSERT_NE(config, nullptr);
   EXPECT_EQ(*config->find("quant_method")->as_string(), "kvant");
-  EXPECT_EQ(*out->checkpoint().config()->find("model_type")->as_string(), "x");
+  EXPECT_EQ(*out->config()->find("model_type")->as_string(), "x");
   EXPECT_EQ(to_text(*out->find("b.weight")->scheme), "int3-g32");
 }
 

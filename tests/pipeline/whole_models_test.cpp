@@ -10,6 +10,8 @@
 
 #include "io/test_files.hpp"
 #include "kvant/core/rng.hpp"
+#include "kvant/io/safetensors.hpp"
+#include "kvant/io/stored_weight.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/pipeline/compare.hpp"
 #include "kvant/pipeline/run.hpp"

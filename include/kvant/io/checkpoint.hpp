@@ -15,6 +15,7 @@
 #include "kvant/io/input_file.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/safetensors.hpp"
+#include "kvant/io/weight_source.hpp"
 #include "kvant/tensor/matrix.hpp"
 
 namespace kvant::io {
@@ -30,14 +31,6 @@ struct Shard {
   std::string name;         ///< within the folder, or of the single file
   std::uint64_t bytes = 0;  ///< of the file
 };
-
-/// How a tensor of any rank is seen as a matrix: rank >= 2 is shape[0] x product of the rest, rank 1 is one row, rank
-/// 0 is 1 x 1.
-struct MatrixShape {
-  std::uint64_t rows = 1;
-  std::uint64_t cols = 1;
-};
-[[nodiscard]] MatrixShape matrix_shape(std::span<const std::uint64_t> shape) noexcept;
 
 /// One safetensors file, or a folder with `model.safetensors.index.json` (or `kvant.safetensors.index.json`) and its
 /// shards, with `model.safetensors`, or with a single `*.safetensors`. Reading is thread-safe.
@@ -78,6 +71,9 @@ class Checkpoint {
   /// Bytes [byte_offset, byte_offset + out.size()) of a tensor. Errors: usage (outside of it), truncated, io.
   [[nodiscard]] Status read_bytes(const CheckpointTensor& tensor, std::uint64_t byte_offset,
                                   std::span<std::byte> out) const;
+
+  /// All bytes of a tensor under Access::mmap; otherwise empty.
+  [[nodiscard]] std::span<const std::byte> mapped(const CheckpointTensor& tensor) const noexcept;
 
   /// Rows of matrix_shape() as fp32. F32, F16, BF16, F8_E4M3 and F8_E5M2 convert exactly, F64 rounds to nearest even.
   /// Errors: unsupported (other dtypes), usage (rows outside, or `out` of another width), truncated, io, out_of_memory.

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,6 +15,7 @@
 #include "kvant/core/error.hpp"
 #include "kvant/io/atomic_file.hpp"
 #include "kvant/io/input_file.hpp"
+#include "kvant/io/metadata.hpp"
 #include "kvant/tensor/dtype.hpp"
 
 namespace kvant::io {
@@ -33,8 +33,6 @@ struct TensorInfo {
   std::uint64_t offset = 0;          ///< of the first byte, in the file
   std::uint64_t bytes = 0;
 };
-
-using Metadata = std::map<std::string, std::string>;
 
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;    ///< by position in the file

@@ -18,21 +18,16 @@
 #include "kvant/io/checkpoint.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/safetensors.hpp"
+#include "kvant/io/weight_sink.hpp"
 #include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qmatrix.hpp"
 
 namespace kvant::io {
 
 enum class Convention : std::uint8_t { compressed_tensors, kvant };
-
-/// A weight that is, or will be, quantized.
-struct QuantizedWeight {
-  std::string name;
-  LayerScheme scheme;
-  std::uint64_t rows = 0;
-  std::uint64_t cols = 0;
-  bool transposed = false;  ///< the weight itself is [cols, rows], inputs first, as of GPT-2
-};
+[[nodiscard]] constexpr std::string_view convention_name(Convention convention) noexcept {
+  return convention == Convention::kvant ? "kvant" : "compressed-tensors";
+}
 
 /// What compressed-tensors cannot express about a weight; nothing where it can.
 [[nodiscard]] std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& weight);

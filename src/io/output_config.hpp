@@ -6,20 +6,20 @@
 #include <string>
 
 #include "kvant/core/error.hpp"
-#include "kvant/io/checkpoint.hpp"
 #include "kvant/io/json.hpp"
-#include "kvant/io/safetensors.hpp"
+#include "kvant/io/metadata.hpp"
+#include "kvant/io/weight_source.hpp"
 #include "kvant/numeric/formats.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::io {
 
 /// The text of config.json: the source's byte for byte, but for its quantization_config and, where `dtype` is given,
 /// the types of floats that it names. Nothing where the source has none and needs none.
-[[nodiscard]] Result<std::optional<std::string>> output_config(const io::Checkpoint& source,
-                                                               const std::optional<io::Json>& quantization,
+[[nodiscard]] Result<std::optional<std::string>> output_config(const SourceInfo& source,
+                                                               const std::optional<Json>& quantization,
                                                                std::optional<FormatId> dtype);
 
 /// The metadata of weight files; in that of a single file stands the quantization_config.
-[[nodiscard]] io::Metadata output_metadata(const io::Checkpoint& source, const std::optional<io::Json>& quantization);
+[[nodiscard]] Metadata output_metadata(const SourceInfo& source, const std::optional<Json>& quantization);
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::io

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The seam of files: a source of a program's own, the rows of formats, and weights where they are mapped.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../reference/weights.hpp"
+#include "kvant/io/readers.hpp"
+#include "kvant/io/safetensors.hpp"
+#include "kvant/io/weights.hpp"
+#include "kvant/quant/encode.hpp"
+#include "test_files.hpp"
+
+namespace kvant::io {
+namespace {
+
+using test::code_of;
+using test::TemporaryFolder;
+
+/// A matrix of floats and one of codes, in memory.
+class Toy final : public WeightSource {
+ public:
+  Toy() {
+    info_.container = "toy";
+    info_.files = {"toy"};
+    codes_ = quantize(floats_.view(), *parse_scheme("int4-g32")).value();
+    list_ = {{"a.weight", {4, 32}, DType::f32, std::nullopt, 512}, {"b.weight", {4, 32}, DType::u8, codes_.scheme, 72}};
+  }
+  [[nodiscard]] const SourceInfo& info() const noexcept override { return info_; }
+  [[nodiscard]] const std::vector<WeightInfo>& list() const noexcept override { return list_; }
+  [[nodiscard]] Result<QMatrix> read_quantized(const WeightInfo&) const override { return codes_; }
+  [[nodiscard]] LayerInputs layer_inputs(const WeightInfo&) const override { return {}; }
+  [[nodiscard]] Result<Matrix<float>> read_rows(const WeightInfo&, std::uint64_t first,
+                                                std::uint64_t rows) const override {
+    Matrix<float> out(rows, 32);
+    for (std::size_t r = 0; r < rows; ++r) std::ranges::copy(floats_.row(first + r), out.row(r).begin());
+    return out;
+  }
+  [[nodiscard]] Status read_bytes(const WeightInfo&, std::uint64_t first, std::span<std::byte> out) const override {
+    std::memcpy(out.data(), reinterpret_cast<const char*>(floats_.data()) + first, out.size());
+    return {};
+  }
+  [[nodiscard]] std::span<const std::byte> mapped(const WeightInfo&) const noexcept override { return {}; }
+
+  Matrix<float> floats_ = reference::normal_matrix(4, 32, 1);
+  QMatrix codes_;
+  SourceInfo info_;
+  std::vector<WeightInfo> list_;
+};
+
+TEST(Sources, OfAProgramsOwnAreWeights) {
+  auto toy = std::make_unique<Toy>();
+  const Matrix<float> floats = toy->floats_, decoded = dequantize(toy->codes_);
+  const Weights weights(std::move(toy));
+  ASSERT_NE(weights.find("b.weight"), nullptr);
+  EXPECT_EQ(weights.find("c.weight"), nullptr);
+  const auto a = weights.read_float(*weights.find("a.weight")), b = weights.read_float(*weights.find("b.weight"));
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(std::memcmp(a->data(), floats.data(), 512), 0);
+  EXPECT_EQ(std::memcmp(b->data(), decoded.data(), 512), 0);
+  // No row of kReaders is called so, so nothing is written in its form.
+  EXPECT_EQ(code_of(weights.make_sink({})), "unsupported");
+}
+
+TEST(Sources, RowsSayWhatTheyAre) {
+  for (const FileFormat& f : kReaders) {
+    EXPECT_EQ(file_format(f.name), &f);
+    EXPECT_FALSE(f.what.empty());
+    EXPECT_TRUE(f.reads || f.writes);
+    EXPECT_TRUE(f.make_sink == nullptr || f.writes) << f.name;
+    EXPECT_TRUE(f.open == nullptr || f.reads) << f.name;
+  }
+  EXPECT_EQ(file_format("GGUF"), nullptr);
+}
+
+TEST(Sources, AreMappedWhereTheirFileIs) {
+  const TemporaryFolder folder;
+  const Matrix<float> w = reference::normal_matrix(3, 8, 2);
+  auto writer = SafetensorsWriter::create(folder / "w.safetensors", {{"w", DType::f32, {3, 8}}, {"z", DType::u8, {0}}},
+                                          {}, OutputMode::refuse);
+  ASSERT_TRUE(writer && writer->write("w", 0, std::as_bytes(std::span(w.data(), w.size()))) && writer->commit());
+  const auto mapped = Weights::open(folder / "w.safetensors", Access::mmap),
+             read = Weights::open(folder / "w.safetensors");
+  ASSERT_TRUE(mapped && read);
+  EXPECT_EQ(mapped->info().container, "safetensors");
+  const auto bytes = mapped->mapped(*mapped->find("w"));
+  ASSERT_EQ(bytes.size(), 96u);
+  EXPECT_EQ(std::memcmp(bytes.data(), w.data(), 96), 0);
+  EXPECT_EQ(mapped->mapped(*mapped->find("w")).data(), bytes.data()) << "the file's own bytes";
+  EXPECT_TRUE(mapped->mapped(*mapped->find("z")).empty());
+  EXPECT_TRUE(read->mapped(*read->find("w")).empty());
+}
+
+TEST(Sources, FilesWithoutWeightsAreRefused) {
+  const TemporaryFolder folder;
+  folder.write("x.npy", std::string("\x93NUMPY\x01\0v\0{'descr'", 20));
+  EXPECT_FALSE(Weights::open(folder / "x.npy"));
+  EXPECT_EQ(code_of(Weights::open(folder / "nothing")), "not_found");
+  EXPECT_EQ(code_of(Weights::open(folder / ".")), "no_model");
+}
+
+}  // namespace
+}  // namespace kvant::io

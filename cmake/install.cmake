@@ -18,6 +18,10 @@ install(EXPORT kvant-headers-targets NAMESPACE kvant:: DESTINATION ${package_fol
 install(TARGETS kvant EXPORT kvant-library-targets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT kvant_library
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT kvant_library)
+if(TARGET kvant_c)
+  target_include_directories(kvant_c INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  install(TARGETS kvant_c EXPORT kvant-library-targets)
+endif()
 install(EXPORT kvant-library-targets NAMESPACE kvant:: DESTINATION ${package_folder} COMPONENT kvant_library)
 
 if(TARGET kvant_cli)

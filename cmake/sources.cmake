@@ -12,6 +12,7 @@ set(KVANT_SOURCES
 if(NOT KVANT_KERNELS_ONLY)
   list(APPEND KVANT_SOURCES
        src/io/atomic_file.cpp
+       src/io/c_api.cpp
        src/io/checkpoint.cpp
        src/io/checkpoint_files.cpp
        src/io/checkpoint_sink.cpp

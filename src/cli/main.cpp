@@ -18,6 +18,7 @@
 
 #include "command.hpp"
 #include "console.hpp"
+#include "hints.hpp"
 #include "kvant/io/utf8.hpp"
 #include "options.hpp"
 #include "signals.hpp"
@@ -95,7 +96,8 @@ void reserve_standard_streams() {
   if (fd >= 0) ::close(fd);
 }
 
-int refuse(Console& console, const Error& error) {
+int refuse(Console& console, Error error) {
+  if (const std::string_view hint = hint_for(error.code); !hint.empty()) error.message += "; " + std::string(hint);
   console.error(error);
   static_cast<void>(console.finish());  // the exit code is taken already
   return error_info(error.code).exit_code;

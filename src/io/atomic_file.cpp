@@ -80,7 +80,7 @@ Status check_parent(const fs::path& output, std::span<const fs::path> contents =
 }
 
 tl::unexpected<Error> exists_error(const fs::path& output) {
-  return fail(ErrorCode::exists, "exists; name another output, or replace it with --force", where_of(output));
+  return fail(ErrorCode::exists, "exists; name another output", where_of(output));
 }
 
 Status check_existing_file(const fs::path& output, OutputMode mode) {

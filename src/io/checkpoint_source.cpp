@@ -56,6 +56,7 @@ void CheckpointSource::describe() {
   info_.side_files = checkpoint_.side_files();
   info_.other_weights = checkpoint_.other_weights();
   info_.not_computed = stored_.not_computed;
+  info_.codebooks = stored_.codebooks;
 }
 
 void CheckpointSource::add_quantized() {

@@ -59,9 +59,18 @@ Result<InputFile> InputFile::open(const std::filesystem::path& path, Access acce
       void* data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, file.fd_, 0);
       if (data == MAP_FAILED) return os_error("map the file", errno, where);
       file.mapped_ = {static_cast<const std::byte*>(data), file.size_};
+      file.owns_mapping_ = true;
     }
     return file;
   });
+}
+
+InputFile InputFile::over(std::span<const std::byte> bytes) {
+  InputFile file;
+  file.path_ = "(memory)";
+  file.size_ = bytes.size();
+  file.mapped_ = bytes;
+  return file;
 }
 
 InputFile::InputFile(InputFile&& other) noexcept
@@ -69,7 +78,8 @@ InputFile::InputFile(InputFile&& other) noexcept
       identity_(other.identity_),
       size_(std::exchange(other.size_, 0)),
       fd_(std::exchange(other.fd_, -1)),
-      mapped_(std::exchange(other.mapped_, {})) {}
+      mapped_(std::exchange(other.mapped_, {})),
+      owns_mapping_(std::exchange(other.owns_mapping_, false)) {}
 
 InputFile& InputFile::operator=(InputFile&& other) noexcept {
   if (this == &other) return *this;
@@ -79,15 +89,17 @@ InputFile& InputFile::operator=(InputFile&& other) noexcept {
   size_ = std::exchange(other.size_, 0);
   fd_ = std::exchange(other.fd_, -1);
   mapped_ = std::exchange(other.mapped_, {});
+  owns_mapping_ = std::exchange(other.owns_mapping_, false);
   return *this;
 }
 
 InputFile::~InputFile() { close(); }
 
 void InputFile::close() noexcept {
-  if (!mapped_.empty()) ::munmap(const_cast<std::byte*>(mapped_.data()), mapped_.size());
+  if (owns_mapping_) ::munmap(const_cast<std::byte*>(mapped_.data()), mapped_.size());
   if (fd_ >= 0) ::close(fd_);
   mapped_ = {};
+  owns_mapping_ = false;
   fd_ = -1;
 }
 

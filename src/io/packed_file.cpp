@@ -2,6 +2,7 @@
 #include "kvant/io/packed_file.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -190,6 +191,8 @@ PackedLayer PackedLayer::of_floats(std::string name, FormatId format, std::size_
 
 Result<PackedLayer> PackedLayer::of(std::string name, const QMatrix& q, const LayerInputs& inputs,
                                     const Context& context) {
+  if (!is_listed(q.scheme.format))
+    return fail(ErrorCode::unsupported, "has a codebook of its own, which packed files do not hold");
   const auto shape = plan_packing(q, context);
   if (!shape) return propagate(shape);
   PackedLayer layer;
@@ -276,14 +279,23 @@ Status PackedFile::read_layers() {
   return {};
 }
 
-Result<PackedFile> PackedFile::open(const std::filesystem::path& path) {
+Result<PackedFile> PackedFile::of(Result<SafetensorsFile> file) {
   return guarded([&]() -> Result<PackedFile> {
-    auto file = SafetensorsFile::open(path, Access::mmap);
     if (!file) return propagate(file);
     PackedFile result(std::move(*file));
-    if (const Status ok = result.read_layers(); !ok) return located(ok.error(), path);
+    if (const Status ok = result.read_layers(); !ok) return located(ok.error(), result.file_.file().path());
     return result;
   });
+}
+
+Result<PackedFile> PackedFile::open(const std::filesystem::path& path) {
+  return of(SafetensorsFile::open(path, Access::mmap));
+}
+
+Result<PackedFile> PackedFile::over(std::span<const std::byte> bytes) {
+  if (std::bit_cast<std::uintptr_t>(bytes.data()) % AlignedBytes::kAlignment != 0)
+    return fail(ErrorCode::usage, "the bytes of a packed file have to begin at a multiple of 64");
+  return of(SafetensorsFile::over(bytes));
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -19,6 +20,9 @@ namespace {
 constexpr std::uint64_t kKvantVersion = 1;
 /// Of configurations with "transposed", which version 1 would pass over.
 constexpr std::uint64_t kTransposedVersion = 2;
+/// Of configurations with "codebooks", whose schemes they do not know.
+constexpr std::uint64_t kCodebookVersion = 3;
+constexpr std::string_view kCustom = "custom:";  ///< how to_text() begins with a codebook's name
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
@@ -158,6 +162,48 @@ Result<StoredWeight> find_own_weight(const Checkpoint& checkpoint, const std::st
   return w;
 }
 
+/// The levels under "codebooks", by name.
+Result<std::vector<std::shared_ptr<const RuntimeCodebook>>> read_codebooks(const Json& config, const Where& where) {
+  std::vector<std::shared_ptr<const RuntimeCodebook>> books;
+  const Json* all = config.find("codebooks");
+  if (all == nullptr) return books;
+  if (!all->is_object()) return bad_config("has something else than an object under \"codebooks\"", where);
+  for (const auto& [name, value] : all->members()) {
+    std::vector<float> levels;
+    for (const Json& item : value.items()) {
+      const auto number = item.as_double();
+      const auto level = static_cast<float>(number.value_or(0));
+      if (!number || static_cast<double>(level) != *number)
+        return bad_config("has a level of the codebook " + printable(name, 100) + " that is no fp32", where);
+      levels.push_back(level);
+    }
+    auto book = RuntimeCodebook::make(name, std::move(levels));
+    if (!book || !is_storable_codebook(book->id()))
+      return bad_config(
+          "has a codebook " + printable(name, 100) + " that is none" + (book ? "" : ": " + book.error().message),
+          where);
+    books.push_back(std::make_shared<const RuntimeCodebook>(std::move(*book)));
+  }
+  return books;
+}
+
+/// `custom:NAME…`: what a text says of a codebook's scheme it may say of NF4's.
+Result<LayerScheme> parse_custom(std::string_view text,
+                                 const std::vector<std::shared_ptr<const RuntimeCodebook>>& books) {
+  std::string_view rest = text.substr(kCustom.size());
+  const std::string_view name = rest.substr(0, rest.find_first_of("-/"));
+  rest.remove_prefix(name.size());
+  auto scheme = parse_layer_scheme("nf4" + std::string(rest));
+  if (!scheme) return scheme;
+  for (const auto& book : books) {
+    if (book->name() != name) continue;
+    scheme->weight.format = book->id();
+    if (const Status fits = check_scheme(*scheme, text); !fits) return propagate(fits);
+    return scheme;
+  }
+  return kvant::detail::bad_scheme(text, "names a codebook that is not stored");
+}
+
 /// The weights that "transposed" names, all of them among `tensors`.
 Result<std::set<std::string>> read_transposed(const Json& config, const Json& tensors, const Where& where) {
   std::set<std::string> names;
@@ -176,20 +222,23 @@ Result<std::set<std::string>> read_transposed(const Json& config, const Json& te
 Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& config, const Where& where) {
   const Json* version = config.find("version");
   const auto number = version != nullptr ? version->as_uint64() : std::nullopt;
-  if (number != kKvantVersion && number != kTransposedVersion)
+  if (!number || *number < kKvantVersion || *number > kCodebookVersion)
     return fail(ErrorCode::unsupported,
                 "quantization_config has a version that this kvant does not read, expected " +
-                    std::to_string(kKvantVersion) + " or " + std::to_string(kTransposedVersion),
+                    std::to_string(kKvantVersion) + " to " + std::to_string(kCodebookVersion),
                 where);
   const Json* tensors = config.find("tensors");
   if (tensors == nullptr || !tensors->is_object()) return bad_config("lacks the object \"tensors\"", where);
   const auto transposed = read_transposed(config, *tensors, where);
   if (!transposed) return propagate(transposed);
   StoredWeights result;
+  auto codebooks = read_codebooks(config, where);
+  if (!codebooks) return propagate(codebooks);
+  result.codebooks = std::move(*codebooks);
   for (const auto& [name, value] : tensors->members()) {
     const std::string* text = value.as_string();
     if (text == nullptr) return bad_config("names no scheme for " + name, where);
-    auto scheme = parse_layer_scheme(*text);
+    const auto scheme = text->starts_with(kCustom) ? parse_custom(*text, result.codebooks) : parse_layer_scheme(*text);
     if (!scheme || scheme->is_cast())
       return bad_config("has '" + *text + "' for " + name + ", which is no scheme", where);
     auto weight = find_own_weight(checkpoint, name, *scheme);
@@ -284,10 +333,22 @@ Json quantization_config(std::span<const QuantizedWeight> weights, std::span<con
     tensors.set(w.name, to_text(w.scheme));
     if (w.transposed) transposed.push_back(w.name);
   }
+  Json codebooks = Json::object();
+  for (const QuantizedWeight& w : weights) {
+    const FormatInfo& format = w.scheme.weight.info();
+    if (is_listed(w.scheme.weight.format) || codebooks.find(format.name) != nullptr) continue;
+    Json levels = Json::array();
+    for (std::uint32_t code = 0; code <= format.threshold_count; ++code)
+      levels.push_back(static_cast<double>(format.decode(code)));
+    codebooks.set(std::string(format.name), std::move(levels));
+  }
   Json config = Json::object();
   config.set("quant_method", "kvant");
-  config.set("version", transposed.items().empty() ? kKvantVersion : kTransposedVersion);
+  config.set("version", !codebooks.members().empty() ? kCodebookVersion
+                        : transposed.items().empty() ? kKvantVersion
+                                                     : kTransposedVersion);
   config.set("tensors", std::move(tensors));
+  if (!codebooks.members().empty()) config.set("codebooks", std::move(codebooks));
   if (!transposed.items().empty()) config.set("transposed", std::move(transposed));
   return config;
 }

@@ -16,6 +16,14 @@
 
 namespace kvant::io {
 
+Result<SafetensorsFile> SafetensorsFile::over(std::span<const std::byte> bytes) {
+  return guarded([&]() -> Result<SafetensorsFile> {
+    Result<OpenedSafetensors> opened = open_safetensors(InputFile::over(bytes));
+    if (!opened) return propagate(opened);
+    return SafetensorsFile(std::move(opened->file), std::move(opened->header));
+  });
+}
+
 Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path, Access access) {
   return guarded([&]() -> Result<SafetensorsFile> {
     Result<OpenedSafetensors> opened = open_safetensors(path, access);

@@ -364,24 +364,28 @@ Result<std::uint64_t> read_header_length(const InputFile& file) {
 Result<OpenedSafetensors> open_safetensors(const std::filesystem::path& path, Access access) {
   Result<InputFile> file = InputFile::open(path, access);
   if (!file) return propagate(file);
-  const Result<const FileFormat*> kind = sniff(*file);
+  return open_safetensors(std::move(*file));
+}
+
+Result<OpenedSafetensors> open_safetensors(InputFile file) {
+  const Result<const FileFormat*> kind = sniff(file);
   if (!kind) return propagate(kind);
   if (*kind != file_format("safetensors"))
-    return fail(ErrorCode::unsupported, "is a NumPy array; a safetensors checkpoint is needed", where_of(path));
-  const Result<std::uint64_t> length = read_header_length(*file);
+    return fail(ErrorCode::unsupported, "is a NumPy array; a safetensors checkpoint is needed", where_of(file.path()));
+  const Result<std::uint64_t> length = read_header_length(file);
   if (!length) return propagate(length);
   std::vector<std::byte> json;
-  std::span<const std::byte> text = file->mapped();
+  std::span<const std::byte> text = file.mapped();
   if (text.empty()) {
     json.resize(*length);
-    if (Status s = file->read_at(8, json); !s) return propagate(s);
+    if (Status s = file.read_at(8, json); !s) return propagate(s);
     text = json;
   } else {
     text = text.subspan(8, *length);
   }
-  Result<SafetensorsHeader> header = parse_safetensors_header(text, file->size(), where_of(path));
+  Result<SafetensorsHeader> header = parse_safetensors_header(text, file.size(), where_of(file.path()));
   if (!header) return propagate(header);
-  return OpenedSafetensors{std::move(*file), std::move(*header)};
+  return OpenedSafetensors{std::move(file), std::move(*header)};
 }
 
 }  // namespace kvant::io

@@ -34,5 +34,6 @@ struct OpenedSafetensors {
 
 /// Opens, sniffs, parses.
 [[nodiscard]] Result<OpenedSafetensors> open_safetensors(const std::filesystem::path& path, Access access);
+[[nodiscard]] Result<OpenedSafetensors> open_safetensors(InputFile file);
 
 }  // namespace kvant::io

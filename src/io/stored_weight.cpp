@@ -200,6 +200,7 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   if (is_embedding(module_of(w.name))) return "it is an embedding, which engines read as floats only";
   if (w.transposed) return "it is stored [in, out]";
   if (w.rows == 0 || w.cols == 0) return "it has no elements";
+  if (!is_listed(s.format)) return "it has a codebook of its own";
   if (s.symmetry == Symmetry::full) return "its scales are signed (-full)";
   const std::size_t group = s.granularity.cols_parameter();
   const bool one_group = kind == Kind::group && w.cols <= group && block_format(s) == nullptr;  // which is a channel
@@ -262,10 +263,10 @@ Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Conventio
                 {{}, w.name, {}});
   if (!band.columns.empty())
     return fail(ErrorCode::unsupported, "its columns are not in their own order", {{}, w.name, {}});
-  if (!is_listed(w.scheme.weight.format) || !is_listed(w.scheme.weight.scales.inner))
+  if (!is_storable(w.scheme.weight))
     return fail(ErrorCode::unsupported,
                 "its format " + std::string(w.scheme.weight.info().name) +
-                    " is the program's own: no file holds its levels, so none could be read back",
+                    " is the program's own, and no codebook that files can hold",
                 {{}, w.name, {}});
   if (const Status ok = check(band); !ok) return ok;
   const CodeStorage storage = code_storage(w, convention);

@@ -121,9 +121,9 @@ inline void decode(const DecodeArgs& g) noexcept {
   const FormatArgs& f = *g.format;
   if (f.bits <= 4) {
     decode_small(g);
-  } else if (f.thresholds == nullptr && f.low != f.high) {
+  } else if (f.kind == CodeKind::integer) {
     decode_integer(g);
-  } else if (f.mantissa_bits > 0 && f.values[(1u << (f.bits - 1)) + 1] < 0) {  // not those without a sign
+  } else if (f.kind == CodeKind::minifloat) {
     decode_minifloat(g);
   } else {
     decode_with(g, [&](Words code) { return look_up(f.values, 1u << f.bits, code); });

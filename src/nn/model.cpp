@@ -81,6 +81,7 @@ class ModelLoader {
     if (!json)
       return fail(ErrorCode::bad_config, "holds weights without a config.json; a forward pass needs the model's folder",
                   where());
+    model_.codebooks_ = weights_.info().codebooks;
     auto config = read_model_config(*json, {(weights_.info().path / "config.json").string(), {}, {}});
     if (!config) return propagate(config);
     model_.config_ = *config;

@@ -151,10 +151,9 @@ namespace {
 
 /// What no checkpoint can hold, or nothing here can choose.
 Status check_storable(const LayerScheme& scheme) {
-  if (!is_listed(scheme.weight.format) || !is_listed(scheme.weight.scales.inner))
-    return fail(ErrorCode::unsupported,
-                "the format " + std::string(scheme.weight.info().name) +
-                    " is the program's own: no file holds its levels, so none could be read back");
+  if (!io::is_storable(scheme.weight))
+    return fail(ErrorCode::unsupported, "the format " + std::string(scheme.weight.info().name) +
+                                            " is the program's own, and no codebook that files can hold");
   if (scheme.activation && scheme.activation->is_static)
     return fail(ErrorCode::unsupported, "scheme '" + to_text(scheme) +
                                             "': static activations take calibration, which there is none of yet; "
@@ -164,9 +163,17 @@ Status check_storable(const LayerScheme& scheme) {
 
 Status check_storable(const PlanOptions& options) {
   if (const Status ok = check_storable(options.scheme); !ok) return ok;
-  for (const Rule& rule : options.rules)
-    if (rule.scheme)
-      if (const Status ok = check_storable(*rule.scheme); !ok) return ok;
+  std::map<std::string_view, FormatId> codebooks;
+  const auto has_one_name = [&](FormatId format) {
+    return is_listed(format) || codebooks.try_emplace(format.custom->name, format).first->second == format;
+  };
+  bool unique = has_one_name(options.scheme.weight.format);
+  for (const Rule& rule : options.rules) {
+    if (!rule.scheme) continue;
+    if (const Status ok = check_storable(*rule.scheme); !ok) return ok;
+    unique = has_one_name(rule.scheme->weight.format) && unique;
+  }
+  if (!unique) return fail(ErrorCode::usage, "two codebooks have one name, under which both would be stored");
   return {};
 }
 

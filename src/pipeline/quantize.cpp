@@ -133,7 +133,7 @@ Status quantize_tensor(Rewrite& run, const io::WeightInfo& tensor, const io::Qua
     if (report.clamped != 0 && job.nonfinite != NonFinite::keep)
       return fail(ErrorCode::scale_overflow, std::to_string(report.clamped) + " scales exceed " +
                                                  std::string(format_info(scheme.scales.chosen_type()).name) +
-                                                 clamping_advice(scheme) + "; --nonfinite keep clamps them");
+                                                 clamping_advice(scheme));
     meter.add(
         measure(*band, run.context, [&](std::size_t r, std::span<float> out) { dequantize_row(q, grid, r, out); }));
     if (const Status written = run.sink.write_rows(weight, first, q); !written) return written;

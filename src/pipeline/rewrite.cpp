@@ -58,8 +58,7 @@ Status Caster::write(Matrix<float> band, std::uint64_t first_row) {
   if (overflowed_ != 0 && policy_ != NonFinite::keep)
     return fail(ErrorCode::scale_overflow,
                 std::to_string(overflowed_) + " values exceed " + std::string(format_info(format_).name) +
-                    (format_ == format_id<fp16> ? "; bf16 and fp32 hold them" : "; fp32 holds them") +
-                    ", --nonfinite keep makes them Inf");
+                    (format_ == format_id<fp16> ? "; bf16 and fp32 hold them" : "; fp32 holds them"));
   return sink_.write_bytes(weight_, first_row * band.cols() * (format_info(format_).bits / 8), stored.bytes());
 }
 

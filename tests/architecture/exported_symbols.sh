@@ -18,7 +18,7 @@ complain() { # TITLE LINES
 complain "not under the version $node" "$(grep -v "@@$node\$" <<<"$exported" || true)"
 symbols=$(sed 's/@.*//' <<<"$exported")
 names=$(cut -c3- <<<"$symbols")
-own='(typeinfo for |typeinfo name for |vtable for )?kvant::'
+own='((typeinfo for |typeinfo name for |vtable for )?kvant::|kvant_[a-z_]+$)'
 complain 'exported, but not kvant' "$(grep -Ev "^$own" <<<"$names" || true)"
 complain 'generic kernels exported' "$(grep -E '^kvant::kernels::generic' <<<"$names" || true)"
 

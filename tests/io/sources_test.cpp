@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -102,6 +104,58 @@ TEST(Sources, FilesWithoutWeightsAreRefused) {
   EXPECT_FALSE(Weights::open(folder / "x.npy"));
   EXPECT_EQ(code_of(Weights::open(folder / "nothing")), "not_found");
   EXPECT_EQ(code_of(Weights::open(folder / ".")), "no_model");
+}
+
+/// A file whose configuration names a codebook, in words that are to be one.
+std::string with_codebook(const TemporaryFolder& folder, const std::string& text, const std::string& codebooks) {
+  const std::string config = R"({"quant_method": "kvant", "version": 3, "tensors": {"x.weight": ")" + text +
+                             R"("}, "codebooks": )" + codebooks + "}";
+  const std::string path = (folder / "x.safetensors").string();
+  auto writer = SafetensorsWriter::create(path,
+                                          {{"x.weight_packed", DType::u8, {2, 4}},
+                                           {"x.weight_scale", DType::f16, {2, 1}},
+                                           {"x.weight_shape", DType::i64, {2}}},
+                                          {{"quantization_config", config}}, OutputMode::replace);
+  const std::array<std::uint8_t, 8> codes{0x10, 0x32, 0x54, 0x76, 0x01, 0x23, 0x45, 0x67};
+  const std::array<std::uint16_t, 2> scales{0x3c00, 0x4000};
+  const std::array<std::uint64_t, 2> shape{2, 8};
+  EXPECT_TRUE(writer && writer->write("x.weight_packed", 0, std::as_bytes(std::span(codes))) &&
+              writer->write("x.weight_scale", 0, std::as_bytes(std::span(scales))) &&
+              writer->write("x.weight_shape", 0, std::as_bytes(std::span(shape))) && writer->commit());
+  return path;
+}
+
+TEST(Sources, ReadCodebooksThatAreStored) {
+  const TemporaryFolder folder;
+  const std::string levels = "[-2, -1.5, -1, 0, 0.25, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12]";
+  const auto weights = Weights::open(with_codebook(folder, "custom:mine-channel", "{\"mine\": " + levels + "}"));
+  ASSERT_TRUE(weights) << describe(weights.error());
+  const auto x = weights->read_float(*weights->find("x.weight"));
+  ASSERT_TRUE(x);
+  EXPECT_EQ((*x)(0, 0), -2.0f);
+  EXPECT_EQ((*x)(0, 7), 4.0f);
+  EXPECT_EQ((*x)(1, 1), -4.0f);
+  struct Bad {
+    const char *text, *codebooks;
+  };
+  for (const Bad& bad :
+       {Bad{"custom:other-channel", "{\"mine\": [0, 1]}"}, Bad{"custom:-channel", "{\"mine\": [0, 1]}"},
+        Bad{"custom:mine", "{\"mine\": [0, 1]}"}, Bad{"custom:mine-channel-asym", "{\"mine\": [0, 1]}"},
+        Bad{"custom:mine-channel", "{\"mine\": [1]}"}, Bad{"custom:mine-channel", "{\"mine\": [1, 0]}"},
+        Bad{"custom:mine-channel", "{\"mine\": [0, 0.1]}"}, Bad{"custom:mine-channel", "{\"mine\": [0, \"1\"]}"},
+        Bad{"custom:mine-channel", "{\"mine\": [0, 1e300]}"}, Bad{"custom:mine-channel", "{\"mine\": {}}"},
+        Bad{"custom:mine-channel", "[]"}, Bad{"custom:Mine-channel", "{\"Mine\": [0, 1]}"}}) {
+    const auto refused = Weights::open(with_codebook(folder, bad.text, bad.codebooks));
+    EXPECT_EQ(code_of(refused), "bad_config") << bad.text << " " << bad.codebooks;
+  }
+  // Codes beyond the levels are none.
+  const auto short_book =
+      Weights::open(with_codebook(folder, "custom:mine-channel", "{\"mine\": [-1, 0, 1, 2, 3, 4, 5, 6, 7]}"));
+  ASSERT_TRUE(short_book) << describe(short_book.error());
+  EXPECT_TRUE(short_book->read_float(*short_book->find("x.weight")));
+  const auto shorter =
+      Weights::open(with_codebook(folder, "custom:mine-channel", "{\"mine\": [-1, 0, 1, 2, 3, 4, 5]}"));
+  EXPECT_FALSE(shorter && shorter->read_float(*shorter->find("x.weight")));
 }
 
 }  // namespace

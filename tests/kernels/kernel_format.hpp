@@ -23,9 +23,23 @@ struct KernelFormat {
   explicit KernelFormat(FormatId id) {
     const FormatInfo& f = format_info(id);
     for (std::uint32_t code = 0; code < 1u << f.bits; ++code) values.push_back(f.decode(code));
-    args = {f.bits,         f.low,        f.high,       f.fraction_bits,   f.mantissa_bits,
-            f.min_exponent, f.max,        f.thresholds, f.threshold_count, f.codes,
-            values.data(),  f.encode_byte};
+    const bool is_signed_minifloat = f.kind == FormatKind::minifloat && f.is_signed;
+    args = {.kind = f.thresholds != nullptr         ? kernels::CodeKind::codebook
+                    : f.kind == FormatKind::integer ? kernels::CodeKind::integer
+                    : is_signed_minifloat           ? kernels::CodeKind::minifloat
+                                                    : kernels::CodeKind::other,
+            .bits = f.bits,
+            .low = f.low,
+            .high = f.high,
+            .fraction_bits = f.fraction_bits,
+            .mantissa_bits = f.mantissa_bits,
+            .min_exponent = f.min_exponent,
+            .max = f.max,
+            .thresholds = f.thresholds,
+            .threshold_count = f.threshold_count,
+            .codes = f.codes,
+            .values = values.data(),
+            .encode = f.encode_byte};
   }
 };
 

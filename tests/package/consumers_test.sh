@@ -115,6 +115,10 @@ project() { # NAME PREFIX [CMAKE OPTION…]
       cp "$source/examples/03_pack_and_matmul.cpp" "$work/project/headers.cpp"
       documented_cpp 'public kvant::Executor' >"$work/project/executor.cpp"
       ;;
+    from_c)
+      cp "$source/examples/07_packed.c" "$work/project/main.c"
+      cp "$source/examples/08_packed_cpp17.cpp" "$work/project/main.cpp"
+      ;;
     subdirectory)
       cp "$source/examples/03_pack_and_matmul.cpp" "$work/project/main.cpp"
       ln -s "$source" "$work/project/kvant"
@@ -185,6 +189,12 @@ step 'linked: runs' quantizes "$work/project/build/engine"
 step 'linked statically' project linked "$static"
 step 'linked statically: nothing to load' needs_no_libkvant "$work/project/build/engine"
 step 'linked statically: runs' quantizes "$work/project/build/engine"
+step 'packed' "$shared/bin/kvant" pack "$source/models/tiny" -o "$work/tiny.kvant" --force --quiet
+for prefix in "$shared" "$static"; do
+  step "from C, $(basename "$prefix")" project from_c "$prefix" -DCMAKE_C_COMPILER="${CC:-cc}"
+  step 'from C: C11 runs' "$work/project/build/engine" "$work/tiny.kvant"
+  step 'from C: C++17 runs' "$work/project/build/engine_cpp17" "$work/tiny.kvant"
+done
 step 'without exceptions' project no_exceptions "$shared" "${needs_only_tl_expected[@]}"
 step 'without exceptions: library runs' quantizes "$work/project/build/engine"
 step 'without exceptions: headers run' "$work/project/build/engine_headers"

@@ -57,11 +57,13 @@ TEST(Methods, ReadTheConfigThatAVisitorWrote) {
 }
 
 TEST(Methods, QuantizeAnOrdinaryLayerUnderEverySchemeFamily) {
-  const kvant::Matrix<float> w = reference::normal_matrix(6, 80, 99);
+  const kvant::Matrix<float> w = reference::normal_matrix(6, 80, 99), x = reference::normal_matrix(200, 80, 98);
+  kvant::LayerStatistics statistics;  // whatever a method needs
+  kvant::add_inputs(statistics, kvant::Needs::channels | kvant::Needs::gram | kvant::Needs::samples, x.view());
   for_each_method(kvant::AllQuantizers{}, [&]<class Q>() {
     for (const char* text : {"int8-channel", "int4-g32", "int4-g32-asym", "int4-g32-full", "int2-g32", "int1-g32",
                              "ternary-tensor", "nf4-g64", "fp4_e2m1-g32", "fp8_e4m3fn-b2x64"}) {
-      const auto q = Q{}(kvant::LayerInput{"w", w.view(), {}}, *kvant::parse_scheme(text), {});
+      const auto q = Q{}(kvant::LayerInput{"w", w.view(), {}, 0.0f, &statistics}, *kvant::parse_scheme(text), {});
       ASSERT_TRUE(q.has_value()) << Q::kName << " " << text;
       EXPECT_EQ(q->weight.rows, 6u);
       EXPECT_EQ(q->weight.cols, 80u);

@@ -99,26 +99,42 @@ TEST_F(PlanTest, RefusesPatternsThatDoNotCompileOrTakeForever) {
   EXPECT_EQ(plan("int4-g32", {skip_rule("(([a-z0-9._])+)+[^a-z0-9._]")}).error().code, ErrorCode::bad_pattern);
 }
 
+/// A format of four bits that is no codebook.
+struct shifted : Integer<4, -3, 12> {
+  static constexpr std::string_view kName = "shifted";
+};
+
 TEST_F(PlanTest, RefusesFormatsThatNoFileHolds) {
   std::vector<float> levels;
   for (int i = 0; i < 16; ++i) levels.push_back(static_cast<float>(i) - 8);
-  const auto book = RuntimeCodebook::make("int4", levels);
-  ASSERT_TRUE(book);
-  Scheme scheme = *parse_scheme("int4-g8");
-  scheme.format = book->id();
-  EXPECT_EQ(make_plan(*weights_, {scheme, {}}).error().code, ErrorCode::unsupported);
-  EXPECT_EQ(make_plan(*weights_, {*parse_scheme("int4-g8"), {{".*q_proj.weight", scheme, "a rule"}}}).error().code,
-            ErrorCode::unsupported);
-  // Nor does the writer below take them.
-  const auto q = quantize(Matrix<float>(4, 8, 1.0f).view(), scheme);
-  ASSERT_TRUE(q);
-  const io::QuantizedWeight weight{"a.weight", scheme, 4, 8};
-  auto writer = io::SafetensorsWriter::create(
-      folder_ / "o.safetensors", io::stored_tensors(weight, io::Convention::kvant), {}, io::OutputMode::refuse);
-  ASSERT_TRUE(writer);
-  const Status written = io::write_band(*writer, weight, io::Convention::kvant, 0, *q);
-  ASSERT_FALSE(written);
-  EXPECT_EQ(written.error().code, ErrorCode::unsupported);
+  const auto named = RuntimeCodebook::make("int4", levels), same = RuntimeCodebook::make("int4", levels);
+  const auto nameless = RuntimeCodebook::make("My Book", levels);
+  ASSERT_TRUE(named && same && nameless);
+  const auto with = [](FormatId format) {
+    Scheme scheme = *parse_scheme("nf4-g8");
+    scheme.format = format;
+    return scheme;
+  };
+  EXPECT_TRUE(make_plan(*weights_, {with(named->id()), {}}));
+  for (const FormatId format : {nameless->id(), format_id<shifted>}) {
+    EXPECT_EQ(make_plan(*weights_, {with(format), {}}).error().code, ErrorCode::unsupported);
+    EXPECT_EQ(
+        make_plan(*weights_, {*parse_scheme("int4-g8"), {{".*q_proj.weight", with(format), "a rule"}}}).error().code,
+        ErrorCode::unsupported);
+    // Nor does the writer below take them.
+    const auto q = quantize(Matrix<float>(4, 8, 1.0f).view(), with(format));
+    ASSERT_TRUE(q);
+    const io::QuantizedWeight weight{"a.weight", with(format), 4, 8};
+    auto writer = io::SafetensorsWriter::create(
+        folder_ / "o.safetensors", io::stored_tensors(weight, io::Convention::kvant), {}, io::OutputMode::replace);
+    ASSERT_TRUE(writer);
+    const Status written = io::write_band(*writer, weight, io::Convention::kvant, 0, *q);
+    ASSERT_FALSE(written);
+    EXPECT_EQ(written.error().code, ErrorCode::unsupported);
+  }
+  // Two under one name would be one when they are read.
+  EXPECT_EQ(make_plan(*weights_, {with(named->id()), {{".*q_proj.weight", with(same->id()), "a rule"}}}).error().code,
+            ErrorCode::usage);
 }
 
 TEST(ParseRule, SplitsAtTheLastEqualsSign) {

@@ -327,5 +327,46 @@ TEST(QuantizeCheckpoint, TurnsAFolderIntoAFolderWithItsShardsAndFiles) {
   EXPECT_EQ(to_text(*out->find("b.weight")->scheme), "int3-g32");
 }
 
+/// Levels of the program's own go with the file: names that are those of other formats among them.
+TEST(Quantize, StoresCodebooksOfTheProgramsOwn) {
+  for (const char* name : {"mine", "int4", "nf4"})
+    for (const std::size_t count : {std::size_t{2}, std::size_t{5}, std::size_t{16}, std::size_t{200}}) {
+      const TemporaryFolder folder;
+      write_model(folder / "in.safetensors", kTensors);
+      std::vector<float> levels;
+      for (std::size_t i = 0; i < count; ++i)
+        levels.push_back((static_cast<float>(i) - static_cast<float>(count) / 3) * 0.1f + 1e-7f);
+      QuantizeJob job = job_of(folder, "nf4-g32");
+      {
+        const auto book = RuntimeCodebook::make(name, levels);
+        ASSERT_TRUE(book);
+        job.plan.scheme.weight.format = book->id();
+        Silent progress;
+        const auto report = quantize_checkpoint(job, Context{}, progress);
+        ASSERT_TRUE(report) << describe(report.error());
+        EXPECT_EQ(report->convention, "kvant");
+      }  // the codebook is gone
+      const auto weights = io::Weights::open(job.output);
+      ASSERT_TRUE(weights) << describe(weights.error());
+      ASSERT_EQ(weights->info().codebooks.size(), 1u);
+      EXPECT_EQ(weights->info().codebooks[0]->levels(), levels);
+      std::size_t quantized = 0;
+      const auto source = io::Weights::open(job.input);
+      for (const io::WeightInfo& w : weights->list()) {
+        if (!w.scheme) continue;
+        ++quantized;
+        EXPECT_EQ(to_text(*w.scheme), "custom:" + std::string(name) + "-g32");
+        const auto back = weights->read_float(w), original = source->read_float(*source->find(w.name));
+        ASSERT_TRUE(back && original);
+        const auto again = RuntimeCodebook::make(name, levels);
+        Scheme scheme = *parse_scheme("nf4-g32");
+        scheme.format = again->id();
+        const Matrix<float> direct = dequantize(*quantize(original->view(), scheme, {.search = true}));
+        EXPECT_EQ(std::memcmp(back->data(), direct.data(), direct.size() * sizeof(float)), 0) << w.name;
+      }
+      EXPECT_GT(quantized, 0u);
+    }
+}
+
 }  // namespace
 }  // namespace kvant::pipeline

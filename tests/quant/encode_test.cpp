@@ -15,6 +15,7 @@
 #include "../reference/executors.hpp"
 #include "../reference/quantize.hpp"
 #include "../reference/weights.hpp"
+#include "kvant/core/rng.hpp"
 
 namespace {
 
@@ -242,6 +243,45 @@ TEST(Quantize, DoesNotDependOnTheExecutor) {
         EXPECT_TRUE(std::equal(values.data(), values.data() + values.size(), again.data())) << text;
       }
     }
+}
+
+/// Weights of 16 bits, in bands of rows and as a whole.
+TEST(Encode, QuantizesHalfsAsTheFloatsThatTheyAre) {
+  const std::size_t rows = 40, cols = std::size_t{1} << 17;  // more than one band
+  kvant::Matrix<std::uint16_t> halfs(rows, cols);
+  kvant::Matrix<float> floats(rows, cols);
+  kvant::Rng random(5);
+  for (const kvant::FormatId format : {kvant::format_id<kvant::bf16>, kvant::format_id<kvant::fp16>}) {
+    for (std::size_t i = 0; i < halfs.size(); ++i) {
+      const float x = random.uniform() - 0.5f;
+      halfs.data()[i] = static_cast<std::uint16_t>(kvant::format_info(format).encode(x));
+      floats.data()[i] = kvant::format_info(format).decode(halfs.data()[i]);
+    }
+    for (const char* text : {"int4-g128", "nvfp4", "int8-tensor", "q4_k", "int4-b8x128"}) {
+      const kvant::Scheme scheme = *kvant::parse_scheme(text);
+      const auto a = kvant::quantize(halfs.view(), format, scheme), b = kvant::quantize(floats.view(), scheme);
+      ASSERT_TRUE(a && b) << text;
+      EXPECT_TRUE(kvant::check(*a)) << text;
+      EXPECT_TRUE(a->codes == b->codes) << text;
+      for (std::size_t l = 0; l < b->scales.size(); ++l)
+        EXPECT_TRUE(a->scales[l].values == b->scales[l].values) << text;
+      for (std::size_t l = 0; l < b->offsets.size(); ++l) EXPECT_TRUE(a->offsets[l].values == b->offsets[l].values);
+      EXPECT_EQ(a->reciprocal, b->reciprocal);
+    }
+  }
+  EXPECT_EQ(
+      kvant::quantize(halfs.view(), kvant::format_id<kvant::fp32>, *kvant::parse_scheme("int4-g128")).error().code,
+      kvant::ErrorCode::usage);
+}
+
+TEST(Encode, TakesSchemesMadeOfParts) {
+  using namespace kvant;
+  static_assert(make_scheme<int4>(PerGroup{128}).format == format_id<int4>);
+  EXPECT_EQ(make_scheme<int4>(PerGroup{32}, {.symmetry = Symmetry::asymmetric, .scale = format_id<bf16>}),
+            *parse_scheme("int4-g32-asym-scale:bf16"));
+  EXPECT_EQ(make_scheme<nf4>(PerGroup{64}, {.double_quant = true}), *parse_scheme("nf4-g64-dq"));
+  EXPECT_EQ(make_scheme<uint4>(PerChannel{}, {.float_zero = true}), *parse_scheme("uint4-channel-fzero"));
+  EXPECT_FALSE(quantize(Matrix<float>(2, 4).view(), make_scheme<nf4>(PerChannel{}, {.float_zero = true})));
 }
 
 }  // namespace

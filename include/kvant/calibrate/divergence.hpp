@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kvant/core/log.hpp"
+#include "kvant/numeric/rounding.hpp"
 
 namespace kvant::detail {
 
@@ -52,7 +53,8 @@ class MagnitudeDivergence {
   /// Sums are of whole numbers, exact; a level of one bin, or of equal ones, adds exactly 0.
   [[nodiscard]] double of(std::size_t i, double inside) const noexcept {
     const double tail = total_ - inside;
-    if (inside == 0.0 || (tail > 0.0 && counts_[i - 1] == 0.0)) return std::numeric_limits<double>::infinity();
+    if (equals(inside, 0.0) || (tail > 0.0 && equals(counts_[i - 1], 0.0)))
+      return std::numeric_limits<double>::infinity();
     double sum = 0.0;
     std::size_t end = 0;
     for (std::size_t level = 0; level < levels_ && end < i; ++level) {
@@ -64,7 +66,7 @@ class MagnitudeDivergence {
         mass += counts_[b];
         filled += counts_[b] > 0.0 ? 1.0 : 0.0;
       }
-      if (filled == 0.0) continue;
+      if (equals(filled, 0.0)) continue;
       const double log_level = portable_log2(mass / filled);
       for (std::size_t b = begin; b < end; ++b) {
         const bool with_tail = b + 1 == i && tail > 0.0;

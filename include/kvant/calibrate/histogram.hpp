@@ -119,12 +119,12 @@ class Histogram {
 
   /// Whether a's bins are the ones to keep.
   [[nodiscard]] static bool wider(const Histogram& a, const Histogram& b) noexcept {
-    return a.width_ != b.width_ ? a.width_ > b.width_ : a.origin_ < b.origin_;
+    return !equals(a.width_, b.width_) ? a.width_ > b.width_ : a.origin_ < b.origin_;
   }
 
   void take(const Histogram& other) {
     cover(other.low(), other.high());
-    const bool same = width_ == other.width_ && origin_ == other.origin_;
+    const bool same = equals(width_, other.width_) && equals(origin_, other.origin_);
     for (std::size_t i = 0; i < other.size(); ++i) {
       if (other.counts_[i] == 0) continue;
       const std::int64_t at = other.first_ + static_cast<std::int64_t>(i) - first_;
@@ -149,14 +149,14 @@ class Histogram {
 
   /// Adds bins at both ends, unless there would be too many.
   bool extend(double below, double above) {
-    if (below == 0.0 && above == 0.0) return true;
+    if (equals(below, 0.0) && equals(above, 0.0)) return true;
     if (below + above + static_cast<double>(size()) > static_cast<double>(most_)) return false;
     const auto n = static_cast<std::size_t>(below);
     std::vector<std::uint64_t> wider(n + size() + static_cast<std::size_t>(above), 0);
     for (std::size_t i = 0; i < size(); ++i) wider[n + i] = counts_[i];
     counts_ = std::move(wider);
     first_ -= static_cast<std::int64_t>(n);
-    if (above != 0.0) high_ = lattice(first_ + static_cast<std::int64_t>(size()));
+    if (!equals(above, 0.0)) high_ = lattice(first_ + static_cast<std::int64_t>(size()));
     return true;
   }
 

@@ -201,7 +201,7 @@ class Mse {
     double least = std::numeric_limits<double>::infinity();
     Range best = extremes_.range();
     for (std::size_t i = 0; i < limits.size(); ++i) {
-      if (i > 0 && limits[i] == limits[i - 1]) continue;
+      if (i > 0 && equals(limits[i], limits[i - 1])) continue;
       const Range candidate = extremes_.clip(-static_cast<double>(limits[i]), static_cast<double>(limits[i]));
       const double error = centres.error(grid, parameters_for_range(grid, candidate), least);
       if (!(error < least)) continue;

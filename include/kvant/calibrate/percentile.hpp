@@ -28,7 +28,7 @@ struct PercentileConfig {
   std::uint32_t bins = 2048;  ///< of the first batch, even
 
   [[nodiscard]] double kept() const noexcept {
-    if (percentile != 0.0) return percentile;
+    if (!equals(percentile, 0.0)) return percentile;
     return profile == PercentileProfile::nvidia ? 99.99 : 99.999;
   }
   [[nodiscard]] Status check() const {

@@ -114,7 +114,7 @@ inline constexpr std::array kErrorCodes{
     ErrorInfo{ErrorCode::not_regular_file, "not_regular_file", 5,
               "a folder, device, pipe or socket where a file is needed"},
     ErrorInfo{ErrorCode::no_model, "no_model", 5, "the folder holds no model"},
-    ErrorInfo{ErrorCode::exists, "exists", 5, "the output exists; --force replaces it"},
+    ErrorInfo{ErrorCode::exists, "exists", 5, "the output exists"},
     ErrorInfo{ErrorCode::in_use, "in_use", 5, "another run is writing this output"},
     ErrorInfo{ErrorCode::same_file, "same_file", 5, "input and output are the same file"},
     ErrorInfo{ErrorCode::limit, "limit", 6, "too large, too many or too deep"},

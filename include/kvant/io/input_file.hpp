@@ -31,6 +31,9 @@ class InputFile {
   /// Errors: not_found, not_regular_file (folder, pipe, device, socket; never waits for a pipe's writer), io.
   [[nodiscard]] static Result<InputFile> open(const std::filesystem::path& path, Access access = Access::pread);
 
+  /// Bytes in memory, which stay and do not change while this is open, as a file under Access::mmap.
+  [[nodiscard]] static InputFile over(std::span<const std::byte> bytes);
+
   InputFile(InputFile&& other) noexcept;
   InputFile& operator=(InputFile&& other) noexcept;
   ~InputFile();
@@ -41,7 +44,7 @@ class InputFile {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
   [[nodiscard]] FileIdentity identity() const noexcept { return identity_; }
-  /// The whole file under Access::mmap, otherwise empty.
+  /// The whole file under Access::mmap or in memory, otherwise empty.
   [[nodiscard]] std::span<const std::byte> mapped() const noexcept { return mapped_; }
 
  private:
@@ -53,6 +56,7 @@ class InputFile {
   std::uint64_t size_ = 0;
   int fd_ = -1;
   std::span<const std::byte> mapped_;
+  bool owns_mapping_ = false;
 };
 
 /// A whole file as bytes, whatever they are. Errors: those of InputFile, limit above `max_bytes`.

@@ -51,6 +51,9 @@ class PackedFile {
   /// later version, a layout that this build does not have), bad_metadata, bad_scheme, bad_shape, missing_tensor,
   /// duplicate_key, bad_checksum (of the description).
   [[nodiscard]] static Result<PackedFile> open(const std::filesystem::path& path);
+  /// The bytes of such a file in memory, from a multiple of 64 on, which stay and do not change while this is open.
+  /// Errors: usage (they begin elsewhere), and the same.
+  [[nodiscard]] static Result<PackedFile> over(std::span<const std::byte> bytes);
 
   [[nodiscard]] const std::vector<PackedLayer>& layers() const noexcept { return layers_; }
   [[nodiscard]] const PackedLayer* find(std::string_view name) const noexcept;
@@ -68,6 +71,7 @@ class PackedFile {
 
  private:
   explicit PackedFile(SafetensorsFile file) : file_(std::move(file)) {}
+  [[nodiscard]] static Result<PackedFile> of(Result<SafetensorsFile> file);
   [[nodiscard]] Status read_layers();
   [[nodiscard]] Status check_tensors(const PackedLayer& layer) const;
   [[nodiscard]] const TensorInfo* tensor(std::string_view name) const noexcept;

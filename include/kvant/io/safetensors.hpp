@@ -57,6 +57,9 @@ class SafetensorsFile {
   /// Errors: those of InputFile, sniff() and parse_safetensors_header().
   [[nodiscard]] static Result<SafetensorsFile> open(const std::filesystem::path& path, Access access = Access::pread);
 
+  /// The bytes of such a file in memory: see InputFile::over().
+  [[nodiscard]] static Result<SafetensorsFile> over(std::span<const std::byte> bytes);
+
   [[nodiscard]] const std::vector<TensorInfo>& tensors() const noexcept { return header_.tensors; }
   [[nodiscard]] const Metadata& metadata() const noexcept { return header_.metadata; }
   [[nodiscard]] const InputFile& file() const noexcept { return file_; }

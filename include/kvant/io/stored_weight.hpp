@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,6 +20,7 @@
 #include "kvant/io/json.hpp"
 #include "kvant/io/safetensors.hpp"
 #include "kvant/io/weight_sink.hpp"
+#include "kvant/numeric/runtime_codebook.hpp"
 #include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qmatrix.hpp"
 
@@ -73,6 +75,7 @@ struct StoredWeight : QuantizedWeight {
 /// What a checkpoint stores, by its configuration.
 struct StoredWeights {
   Convention convention = Convention::kvant;
+  std::vector<std::shared_ptr<const RuntimeCodebook>> codebooks;  ///< that schemes refer to
   std::vector<StoredWeight> weights;
   std::vector<std::string> other_tensors;  ///< that say how values are rounded when a model runs, as scales of a cache
   std::string not_computed;  ///< what the configuration asks of a forward pass beyond layers' schemes; empty: nothing

@@ -32,6 +32,11 @@ struct QuantizedWeight {
   bool transposed = false;  ///< the weight itself is [cols, rows], inputs first, as of GPT-2
 };
 
+/// Whether files can hold such weights: of formats of the list, or of codebooks with their levels.
+[[nodiscard]] constexpr bool is_storable(const Scheme& scheme) noexcept {
+  return is_listed(scheme.scales.inner) && (is_listed(scheme.format) || is_storable_codebook(scheme.format));
+}
+
 /// A weight of an output: plain numbers of a dtype, or quantized.
 struct OutputWeight {
   std::string name;

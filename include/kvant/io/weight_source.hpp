@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "kvant/core/error.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/metadata.hpp"
+#include "kvant/numeric/runtime_codebook.hpp"
 #include "kvant/quant/activation_scheme.hpp"
 #include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qmatrix.hpp"
@@ -60,6 +62,9 @@ struct SourceInfo {
   std::string convention{};        ///< how quantized weights are stored, by name; empty where there are none
   std::string not_computed{};  ///< what the configuration asks of a forward pass and nothing computes; empty: nothing
   std::vector<std::string> warnings{};  ///< what is odd but no error, as whole sentences
+  /// Codebooks that schemes of weights refer to: what is read of such a weight is valid while one of their owners
+  /// lives.
+  std::vector<std::shared_ptr<const RuntimeCodebook>> codebooks{};
   /// The folder's other files that belong to the model (configuration, tokenizer, licence, …), by path within it.
   std::vector<std::filesystem::path> side_files{};
   /// Weights that are neither read nor copied, as those in another format, by path within the folder.

@@ -16,7 +16,7 @@ inline void quantize_rows_s8(const QuantizeRowsArgs& g) noexcept {
       if (is_finite(x[k]) && order_key(magnitude(x[k])) > order_key(amax)) amax = magnitude(x[k]);
     const float scale = divide(amax, 127.5f);
     g.scales[i] = scale;
-    const float divisor = scale != 0.0f ? scale : std::numeric_limits<float>::infinity();
+    const float divisor = !equals(scale, 0.0f) ? scale : std::numeric_limits<float>::infinity();
     std::int8_t* q = g.q + i * g.ldq;
     for (std::size_t k = 0; k < g.k; ++k) q[k] = static_cast<std::int8_t>(to_integer(divide(x[k], divisor), -128, 127));
     for (std::size_t k = g.k; k < g.ldq; ++k) q[k] = 0;
@@ -90,10 +90,7 @@ inline void for_each_ratio(const EncodeArgs& g, Body body) noexcept {
 }
 /// The place of the nearest level in a codebook.
 inline std::uint32_t codebook_index(const FormatArgs& f, float x) noexcept {
-  const std::int32_t key = order_key(x);
-  std::uint32_t index = 0;
-  while (index < f.threshold_count && key > f.thresholds[index]) ++index;
-  return index;
+  return thresholds_below(f.thresholds, f.threshold_count, order_key(x));
 }
 inline std::uint8_t codebook_code(const FormatArgs& f, float x) noexcept {
   const std::uint32_t index = codebook_index(f, x);

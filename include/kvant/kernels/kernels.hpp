@@ -126,8 +126,12 @@ struct GatherArgs {
   std::size_t ldo;
 };
 
+/// How a format's codes are read and found. `other`: by the values alone.
+enum class CodeKind : std::uint8_t { integer, minifloat, codebook, other };
+
 /// A number format as kernels see it: at most 8 bits.
 struct FormatArgs {
+  CodeKind kind;
   std::uint32_t bits;
   std::int32_t low, high;          ///< integers: least and largest one,
   std::int32_t fraction_bits;      ///< in units of 2^-fraction_bits

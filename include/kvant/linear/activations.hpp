@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -67,18 +68,28 @@ class Scratch {
     data_.reset();
     size_ = 0;
     if (count > SIZE_MAX / sizeof(T)) return false;
-    data_.reset(static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}, std::nothrow)));
+    data_ =
+        Memory(static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}, std::nothrow)), Deleter{true});
     size_ = data_ ? count : 0;
     return size_ != 0;
+  }
+  /// Memory of someone else's, at a multiple of 64.
+  void borrow(void* memory, std::size_t count) noexcept {
+    data_ = Memory(static_cast<T*>(memory), Deleter{false});
+    size_ = count;
   }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] T* data() noexcept { return data_.get(); }
 
  private:
   struct Deleter {
-    void operator()(T* p) const noexcept { ::operator delete (p, std::align_val_t{64}); }
+    bool owns = true;
+    void operator()(T* p) const noexcept {
+      if (owns) ::operator delete (p, std::align_val_t{64});
+    }
   };
-  std::unique_ptr<T[], Deleter> data_;
+  using Memory = std::unique_ptr<T[], Deleter>;
+  Memory data_;
   std::size_t size_ = 0;
 };
 
@@ -111,15 +122,40 @@ class Activations {
 
   /// Room for rows of a layer's inputs. `out_of_memory` where there is none.
   [[nodiscard]] Status reserve(std::size_t rows, const InputNeeds& needs) {
-    const std::size_t most = std::max(needs.inputs, needs.stored);
-    const std::size_t row = padded(most);
-    const bool countable = row >= most && rows <= SIZE_MAX / sizeof(float) / std::max<std::size_t>(row, 1);
+    const auto bytes = scratch_bytes(rows, {&needs, 1});
     const bool enough =
-        countable && all_parts(needs, [rows](auto& part, std::size_t each) { return part.reserve(rows * each); });
+        bytes && all_parts(needs, [rows](auto& part, std::size_t each) { return part.reserve(rows * each); });
     forget();
     if (enough) return {};
-    return fail(ErrorCode::out_of_memory,
-                "no memory for " + std::to_string(rows) + " rows of " + std::to_string(most) + " inputs");
+    return fail(ErrorCode::out_of_memory, "no memory for " + std::to_string(rows) + " rows of " +
+                                              std::to_string(std::max(needs.inputs, needs.stored)) + " inputs");
+  }
+
+  /// Bytes of borrow() for all of some needs; nothing where they cannot be counted.
+  [[nodiscard]] static std::optional<std::size_t> scratch_bytes(std::size_t rows, std::span<const InputNeeds> all) {
+    std::size_t sum = 0;
+    for (const std::size_t part : part_bytes(all)) {
+      if (part != 0 && (rows > SIZE_MAX / 2 / part || rows * part > SIZE_MAX / 16)) return std::nullopt;
+      sum += round_up<std::size_t>(rows * part, 64);
+    }
+    return sum;
+  }
+  /// Memory of the caller's in place of memory of its own, from now on: at a multiple of 64, not used otherwise until
+  /// the rows are others. `usage` where it is less than scratch_bytes().
+  [[nodiscard]] Status borrow(std::size_t rows, std::span<const InputNeeds> all, std::span<std::byte> memory) {
+    const auto bytes = scratch_bytes(rows, all);
+    if (!bytes || *bytes > memory.size())
+      return fail(ErrorCode::usage, "scratch memory of " + std::to_string(memory.size()) + " bytes, expected " +
+                                        (bytes ? std::to_string(*bytes) : "more than there is"));
+    const std::array<std::size_t, kParts> each = part_bytes(all);
+    std::size_t index = 0;
+    for_each_part([&](auto& part) {
+      const std::size_t size = rows * each[index++];
+      part.borrow(memory.data(), size / sizeof(*part.data()));
+      memory = memory.subspan(round_up<std::size_t>(size, 64));
+    });
+    forget();
+    return {};
   }
 
   /// The rows that products read from now on. They are borrowed: they stay where and as they are while layers multiply.
@@ -175,15 +211,45 @@ class Activations {
   [[nodiscard]] static std::size_t groups_of(const InputNeeds& needs) noexcept {
     return needs.group != 0 ? ceil_div(needs.stored, needs.group) : 0;
   }
+  static constexpr std::size_t kParts = 7;
+  /// Elements of a row in each part that a layer needs, in the order of for_each_part().
+  [[nodiscard]] static std::array<std::size_t, kParts> part_sizes(const InputNeeds& needs) noexcept {
+    const std::size_t row = padded(std::max(needs.inputs, needs.stored));
+    const std::size_t groups = groups_of(needs);
+    const bool codes = is_int8(needs);
+    return {row,
+            needs.activation ? row : 0,
+            needs.columns.empty() ? 0 : row,
+            needs.sums ? groups : 0,
+            codes ? std::size_t{1} : 0,
+            codes ? row : 0,
+            codes ? groups : 0};
+  }
+  template <class Visit>
+  void for_each_part(Visit visit) {
+    visit(plain_), visit(rounded_), visit(ordered_), visit(sums_), visit(scales_), visit(codes_), visit(code_sums_);
+  }
+  /// Bytes of a row in each part, for the most demanding of some needs.
+  [[nodiscard]] static std::array<std::size_t, kParts> part_bytes(std::span<const InputNeeds> all) noexcept {
+    constexpr std::array<std::size_t, kParts> kSizes{4, 4, 4, 4, 4, 1, 4};
+    std::array<std::size_t, kParts> bytes{};
+    for (const InputNeeds& needs : all) {
+      const std::array<std::size_t, kParts> sizes = part_sizes(needs);
+      for (std::size_t i = 0; i < kParts; ++i) bytes[i] = std::max(bytes[i], sizes[i] * kSizes[i]);
+    }
+    return bytes;
+  }
   /// Whether `visit(memory, elements of a row)` holds for every part that a layer needs.
   template <class Visit>
   [[nodiscard]] bool all_parts(const InputNeeds& needs, Visit visit) {
-    const std::size_t row = padded(std::max(needs.inputs, needs.stored));
-    const std::size_t groups = groups_of(needs);
-    return visit(plain_, row) && (!needs.activation || visit(rounded_, row)) &&
-           (needs.columns.empty() || visit(ordered_, row)) &&
-           (!is_int8(needs) || (visit(codes_, row) && visit(scales_, std::size_t{1}) && visit(code_sums_, groups))) &&
-           (!needs.sums || visit(sums_, groups));
+    const std::array<std::size_t, kParts> sizes = part_sizes(needs);
+    std::size_t index = 0;
+    bool all = true;
+    for_each_part([&](auto& part) {
+      const std::size_t each = sizes[index++];
+      all = all && (each == 0 || visit(part, each));
+    });
+    return all;
   }
   void forget() noexcept {
     has_plain_ = false;

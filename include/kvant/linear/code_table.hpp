@@ -28,16 +28,18 @@ struct CodeTable {
   bool flips = true;      ///< whether a code is stored as code ^ fill, the high bits left aside
 };
 
-/// Integers are stored with an offset, so that the least one is 0; {-1, +1} as the code, 2 * code - 1.
+/// Evenly spaced values: in a layout of as many bits what is stored counts their steps; in a wider one it is the value,
+/// from the middle where some are below zero.
 inline void tabulate_integers(const FormatInfo& format, unsigned bits, CodeTable& t) noexcept {
-  const bool is_sign = bits == 1 && format.has_signs_only();
-  const std::int32_t offset = is_sign || format.low >= 0 ? 0 : 1 << (bits - 1);
-  t.zero = is_sign ? 1 : offset;
-  t.step = is_sign ? 2 : 1;
-  t.fill = static_cast<std::uint8_t>(offset);
+  const bool is_own = bits == format.bits;
+  const std::int32_t step = is_own ? format.stored_step : 1;
+  const std::int32_t middle = format.stored_offset != 0 ? 1 << (bits - 1) : 0;
+  t.step = step;
+  t.zero = is_own ? -format.stored_offset : middle;
+  t.fill = static_cast<std::uint8_t>(step == 1 ? middle : 0);
   for (std::uint32_t code = 0; code < (1u << format.bits); ++code) {
-    const auto steps = static_cast<std::int32_t>(format.decode(code) / format.step());
-    t.stored[code] = static_cast<std::uint8_t>(is_sign ? static_cast<std::int32_t>(code) : steps + offset);
+    const auto value = static_cast<std::int32_t>(format.decode(code) / format.step());
+    t.stored[code] = static_cast<std::uint8_t>((value + t.zero) / step);
   }
 }
 
@@ -72,7 +74,7 @@ inline bool tabulate_minifloats(const FormatInfo& format, std::uint32_t mantissa
     t.mantissa_bits = 0;
     t.unit = 1.0f;
   };
-  if (format.kind == FormatKind::integer && id != format_id<even2>) {
+  if (format.kind == FormatKind::integer) {
     tabulate_integers(format, bits, t);
   } else {
     const bool is_minifloat = format.kind == FormatKind::minifloat && bits == 8 && !with_specials;
@@ -80,7 +82,7 @@ inline bool tabulate_minifloats(const FormatInfo& format, std::uint32_t mantissa
     for (const std::uint32_t mantissa : {3u, 2u, 4u})
       found = found || (is_minifloat && tabulate_minifloats(format, mantissa, t));
     if (!found) identity();
-    if (id == format_id<even2> && bits < 8) t.step = 2;  // kernels for bytes double nothing
+    if (bits < 8) t.step = format.stored_step;  // kernels for bytes double nothing
   }
   for (std::uint32_t code = (1u << format.bits); code-- > 0;) {
     const std::uint32_t stored = t.stored[code] & ((1u << bits) - 1u);

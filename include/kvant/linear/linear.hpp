@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -157,6 +158,15 @@ class Linear {
     if (const Status room = x.reserve(rows, input_needs(Arithmetic::as_scheme)); !room) return room;
     return x.reserve(rows, input_needs(Arithmetic::floats));
   }
+  /// Bytes of memory for borrow(); SIZE_MAX where no memory could hold them.
+  [[nodiscard]] std::size_t scratch_bytes(std::size_t rows) const {
+    return Activations::scratch_bytes(rows, all_needs()).value_or(SIZE_MAX);
+  }
+  /// The same on memory of the caller's, which begins at a multiple of 64: `usage` where it is less than
+  /// scratch_bytes(). Takes no memory.
+  [[nodiscard]] Status borrow(Activations& x, std::size_t rows, std::span<std::byte> memory) const {
+    return x.borrow(rows, all_needs(), memory);
+  }
 
   /// y[m, out] = x[m, in] * W^T + bias, or what the epilogue makes of it, of the rows that `x` was given. Under an
   /// activation scheme each row of x is first rounded to what its codes stand for (InputRounder); under int8-token
@@ -242,6 +252,9 @@ class Linear {
     return arithmetic == Arithmetic::as_scheme ? inputs_.activation : std::nullopt;
   }
 
+  [[nodiscard]] std::array<InputNeeds, 2> all_needs() const noexcept {
+    return {input_needs(Arithmetic::as_scheme), input_needs(Arithmetic::floats)};
+  }
   [[nodiscard]] InputNeeds input_needs(Arithmetic arithmetic) const noexcept {
     const bool integers = runs_on_integers(arithmetic);
     return {.inputs = in_features(),

@@ -56,7 +56,7 @@ inline void store_scale(unsigned char* record, std::size_t column, bool f32, flo
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t exponent = bits >> 23 & 0xffu;
   if (exponent >= 127 - 14 && exponent <= 127 + 15) return (bits & 0x1fffu) == 0;
-  return fp16::decode(fp16::encode(x)) == x;
+  return equals(fp16::decode(fp16::encode(x)), x);
 }
 
 /// Whether every scale of a matrix, in steps of its codes, and every offset is a float16.

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@
 #include "kvant/linear/linear.hpp"
 #include "kvant/nn/architectures.hpp"
 #include "kvant/nn/kv_cache.hpp"
+#include "kvant/numeric/runtime_codebook.hpp"
 #include "kvant/tensor/matrix.hpp"
 
 namespace kvant::nn {
@@ -99,6 +101,7 @@ class Model {
   std::optional<Linear> head_;  ///< none where the embedding is the head
   std::vector<LayerInfo> layers_;
   std::uint64_t stored_bits_ = 0;
+  std::vector<std::shared_ptr<const RuntimeCodebook>> codebooks_;  ///< that schemes of layers refer to
 };
 
 }  // namespace kvant::nn

@@ -12,6 +12,15 @@
 
 namespace kvant {
 
+/// The place among levels of a number with that order key: how many of the ascending thresholds between levels are
+/// below it.
+[[nodiscard]] constexpr std::uint32_t thresholds_below(const std::int32_t* thresholds, std::size_t count,
+                                                       std::int32_t key) noexcept {
+  std::uint32_t index = 0;
+  while (index < count && key > thresholds[index]) ++index;
+  return index;
+}
+
 /// The largest float that is not above the midpoint of a and b (a < b). The sum is exact in double for levels within
 /// 2^29 of each other, which a test checks for every codebook.
 [[nodiscard]] constexpr float midpoint_threshold(float a, float b) noexcept {
@@ -74,9 +83,7 @@ struct Codebook {
   static constexpr bool kHasOwnCodes = requires { Levels::kCodes; };
 
   [[nodiscard]] static constexpr std::size_t nearest(std::int32_t key) noexcept {
-    std::size_t index = 0;
-    while (index + 1 < kCount && key > kThresholds[index]) ++index;
-    return index;
+    return thresholds_below(kThresholds.data(), kThresholds.size(), key);
   }
 };
 

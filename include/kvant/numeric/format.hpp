@@ -10,6 +10,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "kvant/numeric/codebook.hpp"
 #include "kvant/numeric/integer.hpp"
 #include "kvant/numeric/rounding.hpp"
 
@@ -37,6 +38,10 @@ struct FormatInfo {
   float max;  ///< largest finite magnitude
   /// Integers: least and largest one, in units of 2^-fraction_bits; 0 otherwise.
   int low, high, fraction_bits;
+  /// Values that are evenly spaced: value = (stored_step * stored + stored_offset) / 2^fraction_bits, where stored is
+  /// the code, of signed integers that of offset binary (code ^ stored_flip). A step of 0: they are not.
+  int stored_step, stored_offset;
+  std::uint8_t stored_flip;
   /// Minifloats: stored mantissa bits and least exponent of normal numbers; 0 otherwise.
   int mantissa_bits, min_exponent;
   /// Codebooks and int1: order keys, one fewer than levels; the index of x is the number of them below order_key(x).
@@ -72,10 +77,7 @@ struct FormatInfo {
 
  private:
   [[nodiscard]] constexpr std::uint32_t code_by_thresholds(float x) const noexcept {
-    const std::int32_t key = is_nan(x) ? 0 : order_key(x);
-    std::uint32_t index = 0;
-    while (index < threshold_count && key > thresholds[index]) ++index;
-    return index;
+    return thresholds_below(thresholds, threshold_count, is_nan(x) ? 0 : order_key(x));
   }
 };
 
@@ -89,6 +91,15 @@ struct FormatId {
 
 /// Whether a format has a name that files and texts can hold: one of the list, and none of a program's own.
 [[nodiscard]] constexpr bool is_listed(FormatId id) noexcept { return id.custom == nullptr; }
+
+/// Whether a format outside the list can be stored with its levels: a codebook whose codes are the places of its
+/// levels, under a name of small letters, digits and underscores.
+[[nodiscard]] constexpr bool is_storable_codebook(FormatId id) noexcept {
+  if (id.custom == nullptr || id.custom->kind != FormatKind::codebook || id.custom->codes != nullptr) return false;
+  for (const char c : id.custom->name)
+    if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '_') return false;
+  return !id.custom->name.empty() && id.custom->name.size() <= 64;
+}
 
 namespace detail {
 
@@ -110,6 +121,14 @@ constexpr FormatInfo make_format_info() noexcept {
     info.low = F::kLow;
     info.high = F::kHigh;
     info.fraction_bits = F::kFractionBits;
+    info.stored_step = 1;
+    info.stored_flip = static_cast<std::uint8_t>(F::kLow < 0 ? 1u << (F::kBits - 1) : 0u);
+    info.stored_offset = -static_cast<int>(info.stored_flip);
+    if constexpr (requires { F::kStoredStep; }) {
+      info.stored_step = F::kStoredStep;
+      info.stored_offset = F::kStoredOffset;
+      info.stored_flip = 0;
+    }
     info.is_signed = F::kLow < 0;
   }
   if constexpr (F::kKind == FormatKind::minifloat) {
@@ -120,7 +139,10 @@ constexpr FormatInfo make_format_info() noexcept {
     info.thresholds = F::kThresholds.data();
     info.threshold_count = static_cast<unsigned>(F::kThresholds.size());
   }
-  if constexpr (F::kKind == FormatKind::codebook) info.is_signed = is_negative(F::kLevels.front());
+  if constexpr (F::kKind == FormatKind::codebook) {
+    info.is_signed = is_negative(F::kLevels.front());
+    if constexpr (requires { F::kStoredStep; }) info.stored_step = F::kStoredStep;
+  }
   if constexpr (requires { F::Book::kCodes; }) info.codes = F::Book::kCodes.data();
   return info;
 }

@@ -189,6 +189,7 @@ struct Even2Levels {
 };
 struct even2 : Codebook<Even2Levels> {
   static constexpr std::string_view kName = "even2";
+  static constexpr int kStoredStep = 2;  ///< a level is 2 * code
 };
 
 template <Format... F>

@@ -57,6 +57,7 @@ struct SignBit {
   static constexpr bool kHasInf = false;
   static constexpr bool kHasNaN = false;
   static constexpr float kMax = 1.0f;
+  static constexpr int kStoredStep = 2, kStoredOffset = -1;  ///< a value is 2 * code - 1
   /// As a codebook of two levels: the index of x is the number of thresholds below order_key(x).
   static constexpr std::array<std::int32_t, 1> kThresholds{-1};
 

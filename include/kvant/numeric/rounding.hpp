@@ -18,6 +18,12 @@
 
 namespace kvant {
 
+/// a == b, said so that consumers may compile with -Wfloat-equal.
+template <class T>
+[[nodiscard]] constexpr bool equals(T a, T b) noexcept {
+  return a <= b && a >= b;
+}
+
 /// Direction of rounding. `stochastic` rounds away from zero with a probability equal to the fraction
 /// cut off.
 enum class Rounding : std::uint8_t { nearest_even, nearest_away, toward_zero, up, down, stochastic };

@@ -18,7 +18,7 @@ namespace kvant {
 
 /// 2 to 256 levels, ascending; a code is the index of its level, a tie goes to the lower one, NaN to the level nearest
 /// to zero. It must outlive every scheme, matrix and layer that names it by `id()`, and has no text form: schemes of it
-/// are made from parts, and no file holds them.
+/// are made from parts. Checkpoints hold its levels beside the codes, under its name (is_storable_codebook).
 class RuntimeCodebook {
  public:
   /// Errors: `usage` where there are too few or too many levels, or they do not ascend or are not finite.
@@ -43,6 +43,8 @@ class RuntimeCodebook {
   ~RuntimeCodebook() = default;
 
   [[nodiscard]] FormatId id() const noexcept { return {FormatId::kCustom, &parts_->info}; }
+  [[nodiscard]] const std::string& name() const noexcept { return parts_->name; }
+  [[nodiscard]] const std::vector<float>& levels() const noexcept { return parts_->levels; }
 
  private:
   struct Parts {  // whose address stays when the codebook is moved

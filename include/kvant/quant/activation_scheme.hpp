@@ -73,16 +73,10 @@ inline constexpr const char* kActivationHint =
                        info.bits <= 8 && -info.low == info.high + 1;
   if ((!integer && s.format != format_id<fp8_e4m3fn>) || s.scale_type != format_id<fp32>) return false;
   if (s.symmetry != Symmetry::symmetric && (!integer || s.symmetry != Symmetry::asymmetric)) return false;
-  switch (s.granularity.kind()) {
-    case Granularity::Kind::tensor:
-      return s.is_static;
-    case Granularity::Kind::token:
-      return !s.is_static;
-    case Granularity::Kind::group:
-      return !s.is_static && s.granularity.cols_parameter() != 0;
-    default:
-      return false;
-  }
+  const Granularity::Kind kind = s.granularity.kind();
+  if (kind == Granularity::Kind::tensor) return s.is_static;
+  if (s.is_static) return false;
+  return kind == Granularity::Kind::token || (kind == Granularity::Kind::group && s.granularity.cols_parameter() != 0);
 }
 
 /// Parses the text form exactly; nothing where it is none.

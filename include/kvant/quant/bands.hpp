@@ -64,8 +64,7 @@ inline Status check_finite(MatrixView<const float> weight, std::size_t first_row
     const auto c = std::find_if_not(row.begin(), row.end(), [](float v) { return is_finite(v); });
     return fail(ErrorCode::nonfinite, std::string(is_nan(*c) ? "NaN" : "Inf") + " at row " +
                                           std::to_string(first_row + r) + ", column " +
-                                          std::to_string(c - row.begin()) +
-                                          ", expected finite weights; --nonfinite zero or keep accepts them");
+                                          std::to_string(c - row.begin()) + ", expected finite weights");
   }
   return {};
 }

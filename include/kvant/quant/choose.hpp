@@ -52,7 +52,7 @@ inline GroupParameters plain_parameters(const Grid& grid, Extremes e, PowerRule 
   }
   const float steps = static_cast<float>(format.high - format.low);
   const GroupParameters p = grid.round_scale(divide(e.high, steps) - divide(e.low, steps));
-  if (p.scale == 0.0f) return p;
+  if (equals(p.scale, 0.0f)) return p;
   return {p.scale, grid.round_zero(static_cast<float>(format.low) - divide(e.low, p.scale)), p.clamped, p.stored};
 }
 
@@ -94,7 +94,7 @@ inline Measured measure(const Grid& grid, std::span<const float> x, std::span<co
   const float inverse = finite_or_zero(1.0f / p.scale);
   const float zero = static_cast<float>(p.zero);
   float xv = 0, vv = 0, ee = 0;
-  if (inverse == 0.0f) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
+  if (equals(inverse, 0.0f)) return {0.0f, 0.0f};  // a subnormal scale: nothing below it to gain
   grid.fit(x, {{&inverse, 1}, {&zero, 1}, {&p.scale, 1}, {&xv, 1}, {&vv, 1}, {&ee, 1}, weights});
   return {ee, xv / vv};
 }
@@ -180,7 +180,7 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
     codes[count] = static_cast<std::uint32_t>(code);
     scales[count] = grid.scale_of_code(codes[count]);
     inverse[count] = finite_or_zero(1.0f / scales[count]);
-    if (inverse[count] != 0.0f && !grid.is_too_large(scales[count])) ++count;
+    if (!equals(inverse[count], 0.0f) && !grid.is_too_large(scales[count])) ++count;
   }
   if (count == 0) return plain;
   const auto part = [count](auto& all) { return std::span(all).first(count); };
@@ -245,7 +245,7 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
                                                      PowerRule rule = PowerRule::floor) {
   if (grid.format().has_signs_only()) return choose_signs(grid, x, weights);
   const GroupParameters plain = choose_plain(grid, x, rule);
-  if (plain.clamped || plain.scale == 0.0f) return plain;
+  if (plain.clamped || equals(plain.scale, 0.0f)) return plain;
   GroupParameters best = plain;
   detail::Measured least = detail::measure(grid, x, weights, plain);
   if (!(least.error > 0x1p-100f)) return plain;  // squares as small as this lose their bits: nothing to compare
@@ -253,13 +253,13 @@ inline GroupParameters best_code(const Grid& grid, std::span<const float> x, std
   const GroupParameters trial = detail::best_trial(grid, x, weights, plain);
   GroupParameters next = grid.round_scale(trial.scale, trial.zero);
   constexpr int kRounds = 4;
-  for (int round = 0; round < kRounds && !next.clamped && is_finite(next.scale) && next.scale != 0.0f; ++round) {
+  for (int round = 0; round < kRounds && !next.clamped && is_finite(next.scale) && !equals(next.scale, 0.0f); ++round) {
     const detail::Measured measured = detail::measure(grid, x, weights, next);
     if (!(measured.error < least.error)) break;
     best = next;
     least = measured;
     next = grid.round_scale(measured.refit, best.zero);
-    if (next.scale == best.scale) break;
+    if (equals(next.scale, best.scale)) break;
   }
   return best;
 }

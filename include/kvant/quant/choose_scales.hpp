@@ -58,7 +58,8 @@ inline std::size_t choose_band(const Grid& grid, const Band& band, const Quantiz
     GroupParameters p = options.search || grid.format().has_signs_only()
                             ? choose_searched(grid, elements.x, elements.w, options.power_rule)
                             : choose_plain(grid, elements.x, options.power_rule);
-    if (q.scheme.scales.has_matrix_number() && options.convention == ScaleConvention::modelopt && p.stored == 0.0f)
+    if (q.scheme.scales.has_matrix_number() && options.convention == ScaleConvention::modelopt &&
+        equals(p.stored, 0.0f))
       p = grid.with_stored(order_key(peak(extremes(grid, elements.x))) == 0 ? 1.0f : 0x1p-9f);
     clamped += p.clamped ? 1 : 0;
     const std::size_t index = band.index * q.scales[0].cols + group;
@@ -146,7 +147,8 @@ inline void quantize_scales(QMatrix& q) {
     for (const float s : block)
       if (order_key(magnitude(s - mean)) > order_key(amax)) amax = magnitude(s - mean);
     const float step = divide(amax, 127.0f);
-    for (float& s : block) s = step == 0.0f ? 0.0f : static_cast<float>(to_integer(divide(s - mean, step), -127, 127));
+    for (float& s : block)
+      s = equals(step, 0.0f) ? 0.0f : static_cast<float>(to_integer(divide(s - mean, step), -127, 127));
     steps[first / run] = step;
   }
   q.scales[2].values[0] = mean;

@@ -53,11 +53,11 @@ class DistortionMeter {
     Distortion d;
     if (count_ == 0) return {0, std::numeric_limits<double>::infinity(), 0, 0, 1};
     d.mse = ee_ / static_cast<double>(count_);
-    d.sqnr_db = ee_ == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(xx_ / ee_);
-    d.relative_error = ee_ == 0 ? 0 : std::sqrt(ee_ / xx_);
+    d.sqnr_db = equals(ee_, 0.0) ? std::numeric_limits<double>::infinity() : 10 * std::log10(xx_ / ee_);
+    d.relative_error = equals(ee_, 0.0) ? 0 : std::sqrt(ee_ / xx_);
     d.max_abs_error = max_;
     const double norms = std::sqrt(xx_) * std::sqrt(yy_);
-    d.cosine = norms > 0 ? xy_ / norms : (xx_ == yy_ ? 1 : 0);
+    d.cosine = norms > 0 ? xy_ / norms : (equals(xx_, yy_) ? 1 : 0);
     return d;
   }
 

@@ -5,7 +5,9 @@
 //   kvant::Matrix<float> back = kvant::dequantize(*q);
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "kvant/core/error.hpp"
@@ -78,6 +80,79 @@ inline Result<std::size_t> quantize_band(const Grid& grid, Band band, const Quan
       [](const Grid& grid, const detail::Band& band, QMatrix& matrix) { detail::encode_band(grid, band, matrix); });
   if (q && scheme.scales.op == ScaleOp::affine)
     if (const Status ok = encode(*q, weight, options.nonfinite, context); !ok) return propagate(ok);
+  return q;
+}
+
+namespace detail {
+
+/// Rows of 16-bit floats as floats, made quiet.
+inline Matrix<float> widened(MatrixView<const std::uint16_t> w, FormatId format, const Context& context) {
+  Matrix<float> out(w.rows(), w.cols());
+  const auto widen = format == format_id<bf16> ? context.kernels().widen_bf16 : context.kernels().widen_fp16;
+  context.for_each(w.rows(), [&](std::size_t r) noexcept { widen({w.row(r).data(), w.cols(), out.row(r).data()}); });
+  return out;
+}
+
+/// Puts the rows of `band` where those of q from `first` on are. Contract: whole bands of one scheme, each number of
+/// which belongs to rows, or is the same for all.
+inline void place_rows(QMatrix& q, std::size_t first, const QMatrix& band) {
+  const auto put = [](auto& all, std::size_t at, const auto& some) {
+    std::copy(some.begin(), some.end(), all.begin() + static_cast<std::ptrdiff_t>(at));
+  };
+  put(q.codes, first * q.cols, band.codes);
+  const std::size_t scale_row = first / q.scheme.granularity.block_rows(q.rows);
+  const auto put_levels = [&](std::vector<ScaleLevel>& levels, const std::vector<ScaleLevel>& some) {
+    put(levels[0].values, scale_row * levels[0].cols, some[0].values);
+    for (std::size_t i = 1; i < levels.size(); ++i)
+      put(levels[i].values, levels[i].rows == q.rows ? first * levels[i].cols : 0, some[i].values);
+  };
+  put_levels(q.scales, band.scales);
+  if (!q.offsets.empty()) put_levels(q.offsets, band.offsets);
+  if (!q.zero_points.empty()) put(q.zero_points, scale_row * q.scales[0].cols, band.zero_points);
+  q.clamped_scales += band.clamped_scales;
+  q.reciprocal = band.reciprocal;
+}
+
+/// The largest finite magnitude, of some rows at a time.
+inline float largest_magnitude(MatrixView<const std::uint16_t> w, FormatId format, std::size_t step,
+                               const Context& context) {
+  float most = 0.0f;
+  for (std::size_t first = 0; first < w.rows(); first += step) {
+    const Matrix<float> some = widened(w.rows(first, std::min(step, w.rows() - first)), format, context);
+    for (std::size_t i = 0; i < some.size(); ++i)
+      if (is_finite(some.data()[i]) && magnitude(some.data()[i]) > most) most = magnitude(some.data()[i]);
+  }
+  return most;
+}
+
+}  // namespace detail
+
+/// Quantizes a weight of 16-bit floats, as checkpoints mostly have them, as if it were widened first. Memory holds no
+/// more of it as floats than some rows, unless something is stored once for the whole matrix (but for NVFP4's global
+/// scale). Errors: as above, of rows counted from where they are; usage (`format` is neither bf16 nor fp16).
+[[nodiscard]] inline Result<QMatrix> quantize(MatrixView<const std::uint16_t> weight, FormatId format,
+                                              const Scheme& scheme, const QuantizeOptions& options = {},
+                                              const Context& context = {}) {
+  if (format != format_id<bf16> && format != format_id<fp16>)
+    return fail(ErrorCode::usage, "16-bit weights are bf16 or fp16");
+  constexpr std::size_t kElements = std::size_t{1} << 22;
+  const std::size_t block = scheme.granularity.block_rows(weight.rows());
+  const std::size_t step =
+      std::max<std::size_t>(kElements / std::max<std::size_t>(weight.cols(), 1) / block, 1) * block;
+  const bool whole = scheme.spans_matrix() && !scheme.scales.has_matrix_number();
+  if (whole || step >= weight.rows())
+    return quantize(detail::widened(weight, format, context).view(), scheme, options, context);
+  QuantizeOptions each = options;
+  if (scheme.scales.has_matrix_number() && !(options.shared_amax > 0.0f) && !(options.matrix_scale > 0.0f))
+    each.shared_amax = detail::largest_magnitude(weight, format, step, context);
+  QMatrix q = detail::empty_qmatrix(weight.rows(), weight.cols(), scheme);
+  for (std::size_t first = 0; first < weight.rows(); first += step) {
+    const std::size_t rows = std::min(step, weight.rows() - first);
+    const auto band =
+        quantize(detail::widened(weight.rows(first, rows), format, context).view(), scheme, each, context);
+    if (!band) return propagate(band);
+    detail::place_rows(q, first, *band);
+  }
   return q;
 }
 

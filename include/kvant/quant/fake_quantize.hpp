@@ -48,7 +48,7 @@ inline InputGrid choose_input_grid(std::span<const float> x, const ActivationSch
   if (scheme.symmetry == Symmetry::symmetric) return {divide(amax, steps / 2), 0};
   const float range = high - low;
   const float scale = is_finite(range) ? divide(range, steps) : divide(high, steps) - divide(low, steps);
-  if (scale == 0.0f) return {0.0f, 0};
+  if (equals(scale, 0.0f)) return {0.0f, 0};
   return {scale, to_integer(static_cast<float>(format.low) - divide(low, scale), format.low, format.high)};
 }
 
@@ -57,7 +57,7 @@ inline void round_inputs(std::span<const float> x, FormatId format_id, InputGrid
   const FormatInfo& format = format_info(format_id);
   const auto zero = static_cast<float>(grid.zero);
   for (std::size_t i = 0; i < x.size(); ++i) {
-    const float y = divide(x[i], grid.scale == 0.0f ? std::numeric_limits<float>::infinity() : grid.scale);
+    const float y = divide(x[i], equals(grid.scale, 0.0f) ? std::numeric_limits<float>::infinity() : grid.scale);
     if (format.kind == FormatKind::integer)
       out[i] = static_cast<float>(to_integer(y + zero, format.low, format.high) - grid.zero) * grid.scale;
     else

@@ -41,6 +41,10 @@ class FormatGrid {
     largest_scale_ = divide(0x1p127f, reach);
     const bool codebook = format_->thresholds != nullptr;
     const bool integer = format_->kind == FormatKind::integer && !codebook;
+    kind_ = codebook                                                             ? kernels::CodeKind::codebook
+            : integer                                                            ? kernels::CodeKind::integer
+            : format_->kind == FormatKind::minifloat && !format_->is_auxiliary() ? kernels::CodeKind::minifloat
+                                                                                 : kernels::CodeKind::other;
     encode_ = integer ? table.encode_integer : codebook ? table.encode_codebook : table.encode_minifloat;
     fit_ = integer ? table.fit_integer : codebook ? table.fit_codebook : table.fit_minifloat;
   }
@@ -113,10 +117,19 @@ class FormatGrid {
 
   /// The format as kernels see it; its pointers are this grid's and the format's.
   [[nodiscard]] kernels::FormatArgs format_args() const noexcept {
-    return {format_->bits,          format_->low,           format_->high,
-            format_->fraction_bits, format_->mantissa_bits, format_->min_exponent,
-            format_->max,           format_->thresholds,    format_->threshold_count,
-            format_->codes,         values_.data(),         format_->encode_byte};
+    return {.kind = kind_,
+            .bits = format_->bits,
+            .low = format_->low,
+            .high = format_->high,
+            .fraction_bits = format_->fraction_bits,
+            .mantissa_bits = format_->mantissa_bits,
+            .min_exponent = format_->min_exponent,
+            .max = format_->max,
+            .thresholds = format_->thresholds,
+            .threshold_count = format_->threshold_count,
+            .codes = format_->codes,
+            .values = values_.data(),
+            .encode = format_->encode_byte};
   }
 
  private:
@@ -147,6 +160,7 @@ class FormatGrid {
 
   const FormatInfo* format_;
   const kernels::Kernels* table_;
+  kernels::CodeKind kind_ = kernels::CodeKind::other;
   void (*encode_)(const kernels::EncodeArgs&) noexcept = nullptr;
   void (*fit_)(const kernels::FitArgs&) noexcept = nullptr;
   std::array<float, 256> values_{};

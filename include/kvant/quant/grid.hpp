@@ -85,7 +85,7 @@ class Grid : public FormatGrid {
       p.clamped = true;
       return p;
     }
-    const float wanted = super_ == 1.0f ? scale : reciprocal_ ? scale * super_ : divide(scale, super_);
+    const float wanted = equals(super_, 1.0f) ? scale : reciprocal_ ? scale * super_ : divide(scale, super_);
     const float exact = scale_->decode(scale_->encode(wanted, {Rounding::nearest_even, Overflow::ieee, 0}));
     if (is_finite(exact)) return with_stored(exact, zero);
     // A scale of E8M0 that should be 0 is the least there is.
@@ -96,7 +96,7 @@ class Grid : public FormatGrid {
 
   /// The parameters that a stored scale stands for.
   [[nodiscard]] GroupParameters with_stored(float stored, std::int32_t zero = 0) const noexcept {
-    const float scale = super_ == 1.0f ? stored : reciprocal_ ? divide(stored, super_) : stored * super_;
+    const float scale = equals(super_, 1.0f) ? stored : reciprocal_ ? divide(stored, super_) : stored * super_;
     return {scale, zero, false, stored};
   }
 

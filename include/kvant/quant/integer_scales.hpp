@@ -119,7 +119,7 @@ inline float own_scale(const IntegerScaleProblem& p, std::size_t g) {
   const Extremes e = extremes(p.grid, p.elements(g));
   const float amax = magnitude(peak(e));
   const float unit = divide(amax, (p.grid.values().back() - p.grid.values().front()) / 2);
-  if (!is_finite(divide(1.0f, unit)) || unit == 0.0f) return 0.0f;
+  if (!is_finite(divide(1.0f, unit)) || equals(unit, 0.0f)) return 0.0f;
   Sums<kGroupFactors.size()> sums;
   for (std::size_t i = 0; i < kGroupFactors.size(); ++i) sums.scale[i] = unit * kGroupFactors[i];
   sums.measure(p, g, p.middle_zero());
@@ -130,7 +130,7 @@ inline float own_scale(const IntegerScaleProblem& p, std::size_t g) {
 inline ErrorTable error_table(const IntegerScaleProblem& p, std::size_t g) {
   ErrorTable table;
   table.best = own_scale(p, g);
-  if (table.best == 0.0f) return table;
+  if (equals(table.best, 0.0f)) return table;
   Sums<kGroupFactors.size()> sums;
   for (std::size_t i = 0; i < kGroupFactors.size(); ++i) sums.scale[i] = table.best * kGroupFactors[i];
   for (std::int32_t z = 0; z < p.rule.zero_count; ++z) {
@@ -165,7 +165,7 @@ inline ScaleRange scale_range(const IntegerScaleRule& rule, float super, float b
 /// The best pair by the table. A group of zeros takes the first zero point, which is the value of a code in each
 /// format.
 inline IntegerChoice look_up_choice(const IntegerScaleRule& rule, const ErrorTable& table, float super) noexcept {
-  if (table.best == 0.0f) return {};
+  if (equals(table.best, 0.0f)) return {};
   const ScaleRange range = scale_range(rule, super, table.best);
   ErrorTable::Place place;
   std::uint64_t least = UINT64_MAX;  // an error's bits, which compare as it does, and where it is: the first of equals
@@ -200,7 +200,7 @@ inline SuperChoice measure_super(const IntegerScaleProblem& p, std::span<const E
     const IntegerChoice guess = look_up_choice(p.rule, tables[g], super);
     IntegerChoice best = guess;
     double xv = 0, vv = 0;
-    if (tables[g].best != 0.0f) {
+    if (!equals(tables[g].best, 0.0f)) {
       const std::int32_t first = std::max(guess.scale - 1, 1);
       const std::int32_t last = std::min(guess.scale + 1, p.rule.max_scale);
       std::array<IntegerChoice, 3 * kMaxZeros> tried{};
@@ -234,7 +234,7 @@ inline SuperChoice refine_super(const IntegerScaleProblem& p, std::span<const Er
   for (int round = 0; round < kRounds; ++round) {
     if (!(best.denominator > 0)) break;
     const GroupParameters next = p.grid.round_scale(static_cast<float>(best.numerator / best.denominator));
-    if (next.clamped || !(next.scale > 0.0f) || next.scale == best.super) break;
+    if (next.clamped || !(next.scale > 0.0f) || equals(next.scale, best.super)) break;
     SuperChoice tried = measure_super(p, tables, next.scale);
     if (!(tried.error < best.error)) break;
     best = std::move(tried);
@@ -254,7 +254,7 @@ inline std::vector<float> best_supers(const IntegerScaleProblem& p, std::span<co
   for (const float factor : kSuperFactors) {
     const GroupParameters super = p.grid.round_scale(unit * factor);
     if (super.clamped || !(super.scale > 0.0f)) continue;
-    if (!candidates.empty() && candidates.back().super == super.scale) continue;
+    if (!candidates.empty() && equals(candidates.back().super, super.scale)) continue;
     double error = 0;
     for (const ErrorTable& table : tables)
       error += static_cast<double>(look_up_choice(p.rule, table, super.scale).error);

@@ -66,7 +66,7 @@ class OffsetGroup {
     const WantedNumbers first = plain();
     WantedNumbers best = first;
     float least = error(first);
-    if (first.scale == 0.0f || !is_finite(divide(1.0f, first.scale)) || !(least > 0x1p-100f)) return first;
+    if (equals(first.scale, 0.0f) || !is_finite(divide(1.0f, first.scale)) || !(least > 0x1p-100f)) return first;
     constexpr int kRounds = 4;
     for (int round = 0; round < kRounds; ++round) {
       const float scale = best_scale(first.scale, best.offset);

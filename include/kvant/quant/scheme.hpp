@@ -220,7 +220,7 @@ inline Result<Scheme> parse_parts(std::string_view text, std::string_view name, 
   }
   Scheme scheme;
   const auto format = format_from_name(name);
-  if (!format) return bad_scheme(text, quoted(name) + " is no format; see 'kvant list formats'");
+  if (!format) return bad_scheme(text, quoted(name) + " is no format");
   scheme.format = *format;
   int stage = 0;  // parts stand in order: granularity, symmetry, scale, dq
   while (!rest.empty()) {
@@ -269,6 +269,26 @@ inline Result<Scheme> parse_weight(std::string_view text, std::string_view weigh
 
 }  // namespace detail
 
+/// What make_scheme() takes beyond format and granularity.
+struct SchemeParts {
+  Symmetry symmetry = Symmetry::symmetric;
+  FormatId scale = format_id<fp16>;
+  bool float_zero = false;    ///< `-fzero`
+  bool double_quant = false;  ///< `-dq`
+};
+
+/// `make_scheme<int4>(PerGroup{128}, {.symmetry = Symmetry::asymmetric})`: a scheme from its parts, which quantize()
+/// and check_scheme() refuse where they do not fit together.
+template <Format F>
+[[nodiscard]] constexpr Scheme make_scheme(Granularity granularity, const SchemeParts& parts = {}) noexcept {
+  const NumberStack stack{parts.scale};
+  return {.format = format_id<F>,
+          .granularity = granularity,
+          .symmetry = parts.symmetry,
+          .scales = parts.double_quant ? detail::kDoubleQuantized : stack,
+          .offsets = parts.float_zero ? std::optional(stack) : std::nullopt};
+}
+
 /// Parses the text form exactly; `bad_scheme` says which part is wrong. That of a layer, which may say what is done to
 /// inputs, takes parse_layer_scheme().
 [[nodiscard]] inline Result<Scheme> parse_scheme(std::string_view text) {
@@ -286,7 +306,7 @@ inline Result<Scheme> parse_weight(std::string_view text, std::string_view weigh
   if (const BlockFormat* block = block_format(s)) {
     text = block->name;
   } else {
-    text = is_listed(s.format) ? "" : "custom:";  // which does not parse: no text can bring the format back
+    text = is_listed(s.format) ? "" : "custom:";  // which does not parse: a text alone does not bring it back
     text += s.info().name;
     if (!s.is_cast()) text += "-" + detail::granularity_text(s.granularity);
     if (s.symmetry == Symmetry::asymmetric) text += "-asym";

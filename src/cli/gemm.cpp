@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -97,10 +98,14 @@ Result<Linear> make_layer(MatrixView<const float> w, FormatId kept, const std::o
   return Linear::from(*layer, context);
 }
 
-Result<Linear> read_tensor(const WeightSource& source, const std::optional<LayerScheme>& scheme,
-                           const Context& context) {
+/// What a layer's scheme refers to.
+using Codebooks = std::vector<std::shared_ptr<const RuntimeCodebook>>;
+
+Result<Linear> read_tensor(const WeightSource& source, const std::optional<LayerScheme>& scheme, const Context& context,
+                           Codebooks& codebooks) {
   const auto weights = io::Weights::open(source.path);
   if (!weights) return propagate(weights);
+  codebooks = weights->info().codebooks;
   const io::WeightInfo* weight = weights->find(source.tensor);
   if (weight == nullptr)
     return fail(ErrorCode::missing_tensor, "is not in the checkpoint; 'kvant inspect' lists what is", where_of(source));
@@ -123,9 +128,9 @@ Result<Linear> read_tensor(const WeightSource& source, const std::optional<Layer
   return Linear::from({std::move(*codes), {}, weights->layer_inputs(*weight)}, context);
 }
 
-Result<Linear> read_weight(const WeightSource& source, const std::optional<LayerScheme>& scheme,
-                           const Context& context) {
-  if (!source.tensor.empty()) return read_tensor(source, scheme, context);
+Result<Linear> read_weight(const WeightSource& source, const std::optional<LayerScheme>& scheme, const Context& context,
+                           Codebooks& codebooks) {
+  if (!source.tensor.empty()) return read_tensor(source, scheme, context, codebooks);
   const auto values = read_matrix(source.path, "n, k");
   if (!values) return propagate(values);
   return make_layer(values->view(), format_id<fp32>, scheme, source, context);
@@ -162,7 +167,8 @@ class Gemm final : public Command {
     const Context& context = runtime->context();
     const auto a = read_matrix(a_, "m, k");
     if (!a) return propagate(a);
-    const auto layer = read_weight(source_, scheme_, context);
+    Codebooks codebooks;
+    const auto layer = read_weight(source_, scheme_, context, codebooks);
     if (!layer) return propagate(layer);
     if (a->cols() != layer->in_features())
       return fail(ErrorCode::bad_shape,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -27,6 +28,7 @@ std::uint64_t elements(const io::WeightInfo& weight) {
 struct Contents {
   std::string container;
   std::vector<io::WeightInfo> tensors;
+  std::vector<std::shared_ptr<const RuntimeCodebook>> codebooks;  ///< that their schemes refer to
   io::Metadata metadata;
   std::uint64_t bytes = 0;
   std::vector<std::string> warnings;
@@ -59,7 +61,8 @@ struct Contents {
 
 Contents describe_source(const io::Weights& weights) {
   const io::SourceInfo& info = weights.info();
-  return {info.container, weights.list(), info.metadata, info.file_bytes, info.warnings, info.convention, true};
+  return {info.container,  weights.list(), info.codebooks,  info.metadata,
+          info.file_bytes, info.warnings,  info.convention, true};
 }
 
 Result<Contents> read_contents(const std::filesystem::path& path) {

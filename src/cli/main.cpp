@@ -96,8 +96,8 @@ void reserve_standard_streams() {
   if (fd >= 0) ::close(fd);
 }
 
-int refuse(Console& console, Error error) {
-  if (const std::string_view hint = hint_for(error.code); !hint.empty()) error.message += "; " + std::string(hint);
+int refuse(Console& console, Error error, std::string_view verb = "") {
+  if (const std::string_view hint = hint_for(error, verb); !hint.empty()) error.message += "; " + std::string(hint);
   console.error(error);
   static_cast<void>(console.finish());  // the exit code is taken already
   return error_info(error.code).exit_code;
@@ -157,7 +157,7 @@ int run_line(std::vector<std::string> words) {
     return refuse(console, error);
   }
   Console console(prepared.common);
-  if (Status s = run(prepared, console); !s) return refuse(console, s.error());
+  if (Status s = run(prepared, console); !s) return refuse(console, s.error(), verb->name);
   return finish(console);
 }
 

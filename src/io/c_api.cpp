@@ -67,12 +67,14 @@ kvant_status finish(const Status& status, kvant_error* error) noexcept {
   return status ? succeed(error) : report(status.error(), error);
 }
 
-Status refuse(const char* what) { return kvant::fail(ErrorCode::usage, what); }
+Status refuse(const char* what) {
+  return kvant::guarded([&]() -> Status { return kvant::fail(ErrorCode::usage, what); });
+}
 
 kvant_status open_file(Result<kvant::io::PackedFile> packed, kvant_file** file, kvant_error* error) noexcept {
   if (!packed) return report(packed.error(), error);
   *file = new (std::nothrow) kvant_file{std::move(*packed)};
-  if (*file == nullptr) return report({ErrorCode::out_of_memory, "no memory for a file", {}}, error);
+  if (*file == nullptr) return report({ErrorCode::out_of_memory, "memory ran out", {}}, error);
   return succeed(error);
 }
 
@@ -118,6 +120,7 @@ Status multiply(const kvant_layer& layer, const kvant_product& p) {
   if (p.rows != 0 && (p.x == nullptr || p.y == nullptr)) return refuse("rows without x or y");
   if (p.x_stride < linear.in_features() || p.y_stride < linear.out_features())
     return kvant::fail(ErrorCode::bad_shape, "rows that are closer than the layer's features");
+  if (p.executor != nullptr && p.executor->run == nullptr) return refuse("an executor that runs nothing");
   if (std::bit_cast<std::uintptr_t>(p.scratch) % 64 != 0)
     return refuse("scratch that does not begin at a multiple of 64");
   kvant::Activations inputs;

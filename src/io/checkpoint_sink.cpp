@@ -69,7 +69,24 @@ std::optional<Json> CheckpointSink::quantization() const {
   return quantization_config(quantized, plan_.float_layers, convention_);
 }
 
+/// Two codebooks of one name would be one when they are read.
+Status CheckpointSink::check_codebooks() const {
+  std::map<std::string_view, FormatId> by_name;
+  for (const OutputWeight& w : plan_.weights) {
+    if (!w.quantized || is_listed(w.quantized->scheme.weight.format)) continue;
+    const FormatId format = w.quantized->scheme.weight.format;
+    if (by_name.try_emplace(format.custom->name, format).first->second != format)
+      return fail(ErrorCode::usage, "two codebooks have one name, under which both would be stored", {{}, w.name, {}});
+  }
+  return {};
+}
+
 Status CheckpointSink::open(const std::filesystem::path& path, OutputMode mode) {
+  return guarded([&] { return open_output(path, mode); });
+}
+
+Status CheckpointSink::open_output(const std::filesystem::path& path, OutputMode mode) {
+  if (const Status ok = check_codebooks(); !ok) return ok;
   const std::optional<Json> configuration = quantization();
   auto config = output_config(source_, configuration, plan_.dtype);
   if (!config) return propagate(config);
@@ -89,11 +106,13 @@ Status CheckpointSink::open(const std::filesystem::path& path, OutputMode mode) 
 }
 
 Status CheckpointSink::write_rows(const QuantizedWeight& weight, std::uint64_t first_row, const QMatrix& band) {
-  return write_band(*writer_, weight, convention_, first_row, band);
+  expects(writer_.has_value(), "a file that was begun");
+  return guarded([&] { return write_band(*writer_, weight, convention_, first_row, band); });
 }
 
 Status CheckpointSink::write_bytes(std::string_view weight, std::uint64_t first, std::span<const std::byte> data) {
-  return writer_->write(weight, first, data);
+  expects(writer_.has_value(), "a file that was begun");
+  return guarded([&] { return writer_->write(weight, first, data); });
 }
 
 std::string CheckpointSink::shard_name(std::size_t index) const {
@@ -118,6 +137,10 @@ std::vector<std::filesystem::path> CheckpointSink::contents() const {
 }
 
 Status CheckpointSink::begin_file(std::size_t index) {
+  return guarded([&] { return begin(index); });
+}
+
+Status CheckpointSink::begin(std::size_t index) {
   const std::string name = shard_name(index);
   std::vector<TensorSpec> tensors;
   for (const OutputWeight& w : plan_.weights)
@@ -137,6 +160,7 @@ Status CheckpointSink::begin_file(std::size_t index) {
 }
 
 Status CheckpointSink::finish_file() {
+  expects(writer_.has_value(), "a file that was begun");
   bytes_ += writer_->size();
   if (!folder_) return {};  // a single file is the output: it appears at commit()
   const Status done = writer_->commit();
@@ -181,6 +205,10 @@ Status CheckpointSink::copy_side_files() {
 }
 
 Result<std::uint64_t> CheckpointSink::commit() {
+  return guarded([&] { return commit_output(); });
+}
+
+Result<std::uint64_t> CheckpointSink::commit_output() {
   if (!folder_) {
     if (const Status done = writer_->commit(); !done) return propagate(done);
     return bytes_;

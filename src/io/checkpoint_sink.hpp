@@ -37,6 +37,10 @@ class CheckpointSink final : public WeightSink {
   [[nodiscard]] Result<std::uint64_t> commit() override;
 
  private:
+  [[nodiscard]] Status check_codebooks() const;
+  [[nodiscard]] Status open_output(const std::filesystem::path& path, OutputMode mode);
+  [[nodiscard]] Status begin(std::size_t index);
+  [[nodiscard]] Result<std::uint64_t> commit_output();
   /// The tensors that a weight is stored as.
   [[nodiscard]] std::vector<TensorSpec> tensors_of(const OutputWeight& weight) const;
   /// The quantization_config; nothing where no weight is quantized.

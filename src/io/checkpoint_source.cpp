@@ -33,7 +33,10 @@ Result<std::unique_ptr<WeightSource>> CheckpointSource::open(const std::filesyst
     source->describe();
     if (as_stored) {
       const auto foreign = find_foreign_convention(source->checkpoint_);
-      source->info_.convention = foreign ? foreign->name : "compressed-tensors";
+      const auto& config = source->checkpoint_.config();
+      const bool says = (config && config->find("quantization_config") != nullptr) ||
+                        source->checkpoint_.metadata().contains("quantization_config");
+      source->info_.convention = foreign ? foreign->name : says ? "compressed-tensors" : "";
     } else if (!source->stored_.weights.empty()) {
       source->info_.convention = convention_name(source->stored_.convention);
     }

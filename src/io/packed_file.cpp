@@ -191,8 +191,8 @@ PackedLayer PackedLayer::of_floats(std::string name, FormatId format, std::size_
 
 Result<PackedLayer> PackedLayer::of(std::string name, const QMatrix& q, const LayerInputs& inputs,
                                     const Context& context) {
-  if (!is_listed(q.scheme.format))
-    return fail(ErrorCode::unsupported, "has a codebook of its own, which packed files do not hold");
+  if (!is_listed(q.scheme.format) || !is_listed(q.scheme.scales.inner))
+    return fail(ErrorCode::unsupported, "has a format of its own, which packed files do not hold", {{}, name, {}});
   const auto shape = plan_packing(q, context);
   if (!shape) return propagate(shape);
   PackedLayer layer;

@@ -70,8 +70,9 @@ Status read_codes(const Checkpoint& checkpoint, const StoredWeight& w, QMatrix& 
       code ^= w.codes.flip;
       const float value = format.decode(code);
       // NaN is a value that --nonfinite keep writes.
-      const bool is_value = format.kind != FormatKind::integer ||
-                            (value >= static_cast<float>(format.low) && value <= static_cast<float>(format.high));
+      const bool is_value = format.kind == FormatKind::integer
+                                ? value >= static_cast<float>(format.low) && value <= static_cast<float>(format.high)
+                                : format.levels == nullptr || code <= format.threshold_count;
       if (!is_value || is_inf(value))
         return fail(ErrorCode::bad_metadata,
                     "row " + std::to_string(r) + " holds code " + std::to_string(code) + ", which is no value of " +

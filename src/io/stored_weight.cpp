@@ -295,6 +295,7 @@ Status write_band(SafetensorsWriter& writer, const QuantizedWeight& w, Conventio
                  : writer.write(w.name + "_zero_point", first_scale, plain_zero_points(band));
   // One number or list for the whole matrix, or rows as the matrix has them.
   const auto write_level = [&](const StoredLevel& stored, const ScaleLevel& level) {
+    if (!stored.in_rows && first_row != 0) return;  // each band has it, and the first one wrote it
     if (status)
       status =
           writer.write(stored.spec.name, stored.in_rows ? first_row * level_row_bytes(level) : 0, encode_scales(level));

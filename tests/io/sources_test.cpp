@@ -100,7 +100,7 @@ TEST(Sources, AreMappedWhereTheirFileIs) {
 
 TEST(Sources, FilesWithoutWeightsAreRefused) {
   const TemporaryFolder folder;
-  folder.write("x.npy", std::string("\x93NUMPY\x01\0v\0{'descr'", 20));
+  folder.write("x.npy", std::string("\x93NUMPY\x01\0v\0{'descr'", 17));
   EXPECT_FALSE(Weights::open(folder / "x.npy"));
   EXPECT_EQ(code_of(Weights::open(folder / "nothing")), "not_found");
   EXPECT_EQ(code_of(Weights::open(folder / ".")), "no_model");
@@ -149,13 +149,19 @@ TEST(Sources, ReadCodebooksThatAreStored) {
     EXPECT_EQ(code_of(refused), "bad_config") << bad.text << " " << bad.codebooks;
   }
   // Codes beyond the levels are none.
-  const auto short_book =
+  const auto beyond =
       Weights::open(with_codebook(folder, "custom:mine-channel", "{\"mine\": [-1, 0, 1, 2, 3, 4, 5, 6, 7]}"));
-  ASSERT_TRUE(short_book) << describe(short_book.error());
-  EXPECT_TRUE(short_book->read_float(*short_book->find("x.weight")));
-  const auto shorter =
-      Weights::open(with_codebook(folder, "custom:mine-channel", "{\"mine\": [-1, 0, 1, 2, 3, 4, 5]}"));
-  EXPECT_FALSE(shorter && shorter->read_float(*shorter->find("x.weight")));
+  ASSERT_TRUE(beyond) << describe(beyond.error());
+  EXPECT_TRUE(beyond->read_float(*beyond->find("x.weight"))) << "codes are 0 to 7";
+  const std::string path = (folder / "x.safetensors").string();
+  std::string bytes = read_text_file(path, 1u << 20).value();
+  const std::size_t codes = bytes.find("\x10\x32\x54\x76");
+  ASSERT_NE(codes, std::string::npos);
+  bytes[codes + 1] = '\x9a';  // 10 and 9
+  folder.write("x.safetensors", bytes);
+  const auto wrong = Weights::open(path);
+  ASSERT_TRUE(wrong);
+  EXPECT_EQ(code_of(wrong->read_float(*wrong->find("x.weight"))), "bad_metadata");
 }
 
 }  // namespace

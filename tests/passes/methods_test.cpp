@@ -101,7 +101,7 @@ struct Sequential {
     for (std::size_t c = 0; c < q.cols; ++c) {
       for (std::size_t r = 0; fresh && c % width == 0 && r < q.rows; ++r)
         kvant::choose_group(q, grid, r, c / width, w.view().row(r).subspan(c, std::min(width, q.cols - c)), {},
-                            config.search || scheme.weight.info().has_signs_only());
+                            config.search);
       for (std::size_t r = 0; r < q.rows; ++r) x[r] = w(r, c);
       coder.encode(c, x, {}, value);
       for (std::size_t r = 0; r < q.rows; ++r) {
@@ -291,6 +291,11 @@ TEST(Transforms, LeaveFactorsToTheLayerWhereNothingTakesThem) {
   EXPECT_TRUE(kvant::fold_factors({readers, {}, producer.view(), bias}, factors)->empty());
   EXPECT_EQ(producer(63, 2), 0.5f);
   EXPECT_EQ(bias[0], 1.5f);
+  // A norm with a bias, as LayerNorm.
+  std::vector<float> norm(64, 4.0f);
+  EXPECT_TRUE(kvant::fold_factors({readers, norm, {}, bias}, factors)->empty());
+  EXPECT_EQ(norm[5], 2.0f);
+  EXPECT_EQ(bias[5], 0.75f);
   // What does not fit changes nothing.
   const float now = site.a(3, 5);
   for (const float bad : {0.0f, -1.0f, INFINITY, NAN, 1e-45f}) {

@@ -209,6 +209,11 @@ TEST_F(CApi, RefusesWithAReason) {
   EXPECT_EQ(refused([](kvant_product& p) { p.scratch = nullptr; }), "usage");
   EXPECT_EQ(refused([](kvant_product& p) { p.scratch = static_cast<char*>(p.scratch) + 1; }), "usage");
   EXPECT_EQ(refused([](kvant_product& p) { p.rows = std::numeric_limits<std::size_t>::max() / 8; }), "usage");
+  EXPECT_EQ(refused([](kvant_product& p) {
+              static const kvant_executor nobody{nullptr, 1, nullptr};
+              p.executor = &nobody;
+            }),
+            "usage");
   kvant_product none = good;
   none.rows = 0;
   none.x = none.y = nullptr;

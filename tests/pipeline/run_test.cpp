@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../reference/weights.hpp"
 #include "io/test_files.hpp"
 #include "kvant/core/rng.hpp"
 #include "kvant/io/weights.hpp"
@@ -325,6 +326,32 @@ TEST(QuantizeCheckpoint, TurnsAFolderIntoAFolderWithItsShardsAndFiles) {
   EXPECT_EQ(*config->find("quant_method")->as_string(), "kvant");
   EXPECT_EQ(*out->config()->find("model_type")->as_string(), "x");
   EXPECT_EQ(to_text(*out->find("b.weight")->scheme), "int3-g32");
+}
+
+/// More than one band of rows, under numbers that all of them share.
+TEST(Quantize, WritesMatricesOfSeveralBands) {
+  const TemporaryFolder folder;
+  const Matrix<float> w = reference::normal_matrix(2100, 2048, 7);
+  ASSERT_GT(w.size(), std::size_t{4} << 20);
+  auto writer = io::SafetensorsWriter::create(folder / "in.safetensors", {{"a.weight", DType::f32, {2100, 2048}}}, {},
+                                              io::OutputMode::refuse);
+  ASSERT_TRUE(writer && writer->write("a.weight", 0, std::as_bytes(std::span(w.data(), w.size()))) && writer->commit());
+  for (const char* scheme : {"nvfp4", "nf4-g64-dq", "q4_k", "is4", "int8-tensor", "int4-g128-asym"}) {
+    QuantizeJob job = job_of(folder, scheme);
+    job.mode = io::OutputMode::replace;
+    job.method = Rtn{{.search = false}};
+    Silent progress;
+    const auto report = quantize_checkpoint(job, Context{}, progress);
+    ASSERT_TRUE(report) << scheme << ": " << describe(report.error());
+    const auto weights = io::Weights::open(job.output);
+    ASSERT_TRUE(weights) << scheme;
+    const auto q = weights->read_quantized(weights->list()[0]);
+    ASSERT_TRUE(q) << scheme << ": " << describe(q.error());
+    const auto whole = kvant::quantize(w.view(), *parse_scheme(scheme));
+    EXPECT_TRUE(q->codes == whole->codes) << scheme;
+    for (std::size_t l = 0; l < q->scales.size(); ++l)
+      EXPECT_TRUE(q->scales[l].values == whole->scales[l].values) << scheme;
+  }
 }
 
 /// Levels of the program's own go with the file: names that are those of other formats among them.

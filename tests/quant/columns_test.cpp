@@ -94,12 +94,11 @@ TEST(ChooseGroup, ChoosesWhatQuantizeChooses) {
       kvant::Grid grid(scheme);
       if (scheme.scales.has_matrix_number()) grid = grid.under(q.scales[1].values[0], q.reciprocal);
       const std::size_t width = scheme.granularity.block_cols(100);
-      const bool signs = scheme.info().has_signs_only();
       for (std::size_t r = 0; r < 6; ++r)
         for (std::size_t c = 0, g = 0; c < 100; c += width, ++g) {
           const std::size_t n = std::min(width, 100 - c);
           EXPECT_EQ(kvant::choose_group(again, grid, r, g, w.view().row(r).subspan(c, n),
-                                        std::span<const float>(weights).subspan(c, n), search || signs),
+                                        std::span<const float>(weights).subspan(c, n), search),
                     0u);
         }
       EXPECT_EQ(again.scales[0].values, q.scales[0].values) << text;

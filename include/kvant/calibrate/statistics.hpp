@@ -40,6 +40,7 @@ struct LayerStatistics {
 
   /// sum_square / tokens as float: what an error in each column of the weight costs.
   [[nodiscard]] std::vector<float> mean_square() const {
+    const DefaultFpEnvironment standard;
     std::vector<float> mean(sum_square.size());
     for (std::size_t c = 0; c < mean.size(); ++c)
       mean[c] = tokens != 0 ? static_cast<float>(sum_square[c] / static_cast<double>(tokens)) : 0.0f;

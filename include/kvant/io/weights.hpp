@@ -45,7 +45,7 @@ class Weights {
   /// The weight, or null. O(log weights).
   [[nodiscard]] const WeightInfo* find(std::string_view name) const noexcept;
 
-  /// As those of WeightSource.
+  /// As those of WeightSource. What is read of a weight in a stored codebook refers to it: see SourceInfo::codebooks.
   [[nodiscard]] Result<QMatrix> read_quantized(const WeightInfo& weight) const {
     return source_->read_quantized(weight);
   }

@@ -49,7 +49,7 @@ struct InputSite {
   std::span<const MatrixView<float>> readers;  ///< weights, each [its outputs, features]
   std::span<float> norm{};                     ///< [features], or empty
   MatrixView<float> producer{};                ///< [features, its inputs], or without rows
-  std::span<float> producer_bias{};            ///< [features], or empty
+  std::span<float> producer_bias{};            ///< of the norm or matrix, [features], or empty
   const LayerStatistics* inputs = nullptr;
 
   [[nodiscard]] std::size_t features() const noexcept { return readers.empty() ? 0 : readers[0].cols(); }
@@ -90,10 +90,10 @@ concept Transform = requires(const T t, const InputSite& site, std::span<const L
       site.norm[c] /= factors[c];
     } else if (site.producer.rows() != 0) {
       for (float& w : site.producer.row(c)) w /= factors[c];
-      if (!site.producer_bias.empty()) site.producer_bias[c] /= factors[c];
     } else {
       left.push_back(1.0f / factors[c]);
     }
+    if (left.empty() && !site.producer_bias.empty()) site.producer_bias[c] /= factors[c];
   }
   return left;
 }

@@ -111,7 +111,8 @@ inline std::size_t choose_group(QMatrix& q, const Grid& grid, std::size_t r, std
     q.offsets[0].values[index] = chosen.offsets.inner[0];
     return chosen.clamped ? 1 : 0;
   }
-  const GroupParameters p = search ? choose_searched(grid, x, weights, rule) : choose_plain(grid, x, rule);
+  const GroupParameters p =
+      search || grid.format().has_signs_only() ? choose_searched(grid, x, weights, rule) : choose_plain(grid, x, rule);
   q.scales[0].values[index] = p.stored;
   if (!q.zero_points.empty()) q.zero_points[index] = static_cast<std::int16_t>(p.zero);
   return p.clamped ? 1 : 0;

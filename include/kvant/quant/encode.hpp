@@ -129,7 +129,7 @@ inline float largest_magnitude(MatrixView<const std::uint16_t> w, FormatId forma
 
 /// Quantizes a weight of 16-bit floats, as checkpoints mostly have them, as if it were widened first. Memory holds no
 /// more of it as floats than some rows, unless something is stored once for the whole matrix (but for NVFP4's global
-/// scale). Errors: as above, of rows counted from where they are; usage (`format` is neither bf16 nor fp16).
+/// scale). Errors: as above; usage (`format` is neither bf16 nor fp16).
 [[nodiscard]] inline Result<QMatrix> quantize(MatrixView<const std::uint16_t> weight, FormatId format,
                                               const Scheme& scheme, const QuantizeOptions& options = {},
                                               const Context& context = {}) {
@@ -150,6 +150,8 @@ inline float largest_magnitude(MatrixView<const std::uint16_t> w, FormatId forma
     const std::size_t rows = std::min(step, weight.rows() - first);
     const auto band =
         quantize(detail::widened(weight.rows(first, rows), format, context).view(), scheme, each, context);
+    if (!band && band.error().code == ErrorCode::nonfinite)  // the row's number is the whole matrix's
+      return propagate(detail::check_finite(detail::widened(weight.rows(first, rows), format, context).view(), first));
     if (!band) return propagate(band);
     detail::place_rows(q, first, *band);
   }

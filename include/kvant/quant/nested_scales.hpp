@@ -237,27 +237,34 @@ class NestedProblem {
     groups_[g].template measure<1>({scale}, offset, xv, vv, ee);
     return {static_cast<double>(ee[0]), static_cast<double>(xv[0]), static_cast<double>(vv[0])};
   }
-  /// Moves a group's inner numbers to the best of those next to them.
+  /// Whether an inner number may be moved by a step.
+  [[nodiscard]] static bool is_within(const std::optional<NumberStack>& stack, const NestedNumbers& n, std::size_t g,
+                                      int step) {
+    if (step == 0) return true;
+    if (!stack || !stack->outer) return false;
+    const FormatInfo& inner = format_info(stack->inner);
+    const float moved = n.inner[g] + static_cast<float>(step);
+    return moved >= static_cast<float>(inner.low) && moved <= static_cast<float>(inner.high);
+  }
+  /// Moves a group's inner numbers to the best of those next to them, the first of equals, best of all those that are.
   Fit settle(std::size_t g, NestedScales& at) {
-    const auto reach = [](const std::optional<NumberStack>& stack, const NestedNumbers& n, std::size_t i, int step) {
-      if (step == 0) return true;
-      if (!stack || !stack->outer) return false;
-      const FormatInfo& inner = format_info(stack->inner);
-      const float moved = n.inner[i] + static_cast<float>(step);
-      return moved >= static_cast<float>(inner.low) && moved <= static_cast<float>(inner.high);
-    };
     Fit least = measure(g, at, 0, 0);
     int scale_steps = 0, offset_steps = 0;
-    for (int o = -1; o <= 1; ++o)
+    for (int o = -1; o <= 1; ++o) {
+      if (!is_within(scheme_.offsets, at.offsets, g, o)) continue;
+      std::array<float, 3> scale{}, xv{}, vv{}, ee{};
+      for (int s = 0; s < 3; ++s)
+        scale[static_cast<std::size_t>(s)] = (at.scales.inner[g] + static_cast<float>(s - 1)) * at.scales.outer;
+      const float offset = scheme_.offsets ? (at.offsets.inner[g] + static_cast<float>(o)) * at.offsets.outer : 0.0f;
+      groups_[g].template measure<3>(scale, offset, xv, vv, ee);
       for (int s = -1; s <= 1; ++s) {
-        if ((s == 0 && o == 0) || !reach(scheme_.scales, at.scales, g, s) || !reach(scheme_.offsets, at.offsets, g, o))
-          continue;
-        const Fit fit = measure(g, at, s, o);
-        if (!(fit.error < least.error)) continue;
-        least = fit;
+        const auto i = static_cast<std::size_t>(s + 1);
+        if (!is_within(scheme_.scales, at.scales, g, s) || !(static_cast<double>(ee[i]) < least.error)) continue;
+        least = {static_cast<double>(ee[i]), static_cast<double>(xv[i]), static_cast<double>(vv[i])};
         scale_steps = s;
         offset_steps = o;
       }
+    }
     at.scales.inner[g] += static_cast<float>(scale_steps);
     if (scheme_.offsets) at.offsets.inner[g] += static_cast<float>(offset_steps);
     return least;

@@ -145,6 +145,8 @@ inline Status check_levels(const QMatrix& q, const NumberStack& stack, const std
 
 inline Status check_scale_levels(const QMatrix& q) {
   if (const Status ok = check_levels(q, q.scheme.scales, q.scales, "scales"); !ok) return ok;
+  if (q.scheme.scales.op == ScaleOp::quotient && !(q.scales[1].values[0] > 0.0f))
+    return fail(ErrorCode::usage, "a quantized matrix has a matrix-wide scale that is not above 0");
   if (q.scheme.offsets) return check_levels(q, *q.scheme.offsets, q.offsets, "offsets");
   return q.offsets.empty() ? Status{} : bad_qmatrix("has offsets, which " + to_text(q.scheme) + " does not have");
 }
@@ -217,10 +219,12 @@ inline Status check_codes(const QMatrix& q) {
 
 inline Status check_columns(const QMatrix& q) {
   if (q.columns.empty()) return {};
+  if (q.columns.size() != q.cols)
+    return bad_qmatrix("has an order of " + std::to_string(q.columns.size()) + " columns");
   std::vector<bool> seen(q.cols);
   for (const std::uint32_t c : q.columns)
     if (c < q.cols) seen[c] = true;
-  if (q.columns.size() != q.cols || std::find(seen.begin(), seen.end(), false) != seen.end())
+  if (std::find(seen.begin(), seen.end(), false) != seen.end())
     return bad_qmatrix("has an order of columns that is no permutation of " + std::to_string(q.cols));
   return {};
 }

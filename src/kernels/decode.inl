@@ -17,22 +17,9 @@ template <class Value>
   if (i < first + n) store(out + i, value(load_bytes(codes + i, first + n - i)), lanes(0, first + n - i));
 }
 
-/// What is added to the products of a group: less its offset. Without offsets that is -0, which changes none.
-struct Addends {
-  GroupNumbers offsets;
-  std::size_t group;
-  explicit Addends(const GroupScales& s) noexcept : offsets(s.offsets), group(s.group) {}
-  Floats of(std::size_t first) const noexcept {
-    if (offsets.stored == nullptr) return splat(-0.0f);
-    float offset[kLanes];
-    store(offset, group_numbers(offsets, first / group, lanes(0, 1)));
-    return splat(-offset[0]);
-  }
-};
-
 /// A scale, zero point and offset for each element, as down a column.
 template <class Value>
-inline void decode_each(const DecodeArgs& g, Value value) noexcept {
+[[gnu::noinline]] void decode_each(const DecodeArgs& g, Value value) noexcept {
   const GroupNumbers& offsets = g.scales.offsets;
   for (std::size_t i = 0; i < g.n; i += kLanes) {
     const std::size_t count = g.n - i < kLanes ? g.n - i : kLanes;
@@ -45,40 +32,51 @@ inline void decode_each(const DecodeArgs& g, Value value) noexcept {
   }
 }
 
+/// Groups with offsets: scale * (value(codes) - zero) - offset, fused. By itself, so that what those without offsets do
+/// is compiled as if there were none.
+template <class Value>
+[[gnu::noinline]] void decode_shifted(const DecodeArgs& g, Value value) noexcept {
+  for_each_scale(g.scales, g.n, [&](std::size_t first, std::size_t n, const GroupScale& s) {
+    float offset[kLanes];
+    store(offset, group_numbers(g.scales.offsets, first / g.scales.group, lanes(0, 1)));
+    const Floats scale = splat(s.value), zero_point = splat(static_cast<float>(s.zero)), addend = splat(-offset[0]);
+    decode_group(g.codes, g.out, first, n,
+                 [&](Words code) { return fma(scale, subtract(value(code), zero_point), addend); });
+  });
+}
+
 /// Codes of up to 4 bits: the 16 results of a group, looked up.
 inline void decode_small(const DecodeArgs& g) noexcept {
   float values[16];
   for (std::size_t i = 0; i < 16; ++i) values[i] = g.format->values[i & ((1u << g.format->bits) - 1u)];
   Floats levels[kParts];
   for (std::size_t part = 0; part < kParts; ++part) levels[part] = load(values + part * kLanes);
-  if (g.scales.group == 1) {
+  if (g.scales.group == 1 || g.scales.offsets.stored != nullptr) {
     const Table16 table(levels);
-    return decode_each(g, [&](Words code) { return table[code]; });
+    const auto value = [&](Words code) { return table[code]; };
+    return g.scales.group == 1 ? decode_each(g, value) : decode_shifted(g, value);
   }
-  const Addends addends(g.scales);
   for_each_scale(
       g.scales, g.n, [&, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
         Floats results[kParts];
-        const Floats addend = addends.of(first);
         for (std::size_t part = 0; part < kParts; ++part)
-          results[part] = fma(splat(s.value), subtract(levels[part], splat(static_cast<float>(s.zero))), addend);
+          results[part] = multiply(splat(s.value), subtract(levels[part], splat(static_cast<float>(s.zero))));
         const Table16 table(results);
         decode_group(codes, out, first, n, [&](Words code) { return table[code]; });
       });
 }
 
-/// Any codes: scale * (value(codes) - zero) - offset.
+/// Any codes: scale * (value(codes) - zero), less an offset where there are any.
 template <class Value>
 inline void decode_with(const DecodeArgs& g, Value value) noexcept {
   if (g.scales.group == 1) return decode_each(g, value);
-  const Addends addends(g.scales);
+  if (g.scales.offsets.stored != nullptr) return decode_shifted(g, value);
   for_each_scale(g.scales, g.n,
                  [=, codes = g.codes, out = g.out](std::size_t first, std::size_t n, const GroupScale& s) {
                    const Floats scale = splat(s.value);
                    const Floats zero_point = splat(static_cast<float>(s.zero));
-                   const Floats addend = addends.of(first);
                    decode_group(codes, out, first, n,
-                                [&](Words code) { return fma(scale, subtract(value(code), zero_point), addend); });
+                                [&](Words code) { return multiply(scale, subtract(value(code), zero_point)); });
                  });
 }
 

@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "kvant/kernels/tiers.hpp"
-#include "pipeline/bench_case.hpp"
+#include "measure/bench_case.hpp"
 
 namespace {
 
 using namespace kvant;
-using namespace kvant::pipeline;
+using namespace kvant::measure;
 
 constexpr double kLongestLimit = 0.5;  // seconds
 

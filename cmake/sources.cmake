@@ -40,30 +40,30 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/stored_weight.cpp
        src/io/utf8.cpp
        src/io/weights.cpp
+       src/measure/bandwidth.cpp
+       src/measure/bench.cpp
+       src/measure/bench_conversion.cpp
+       src/measure/bench_linear.cpp
+       src/measure/caches.cpp
+       src/measure/limits.cpp
+       src/measure/machine_load.cpp
+       src/measure/peaks.cpp
+       src/measure/rounds.cpp
        src/nn/architectures.cpp
        src/nn/heads.cpp
        src/nn/kv_cache.cpp
        src/nn/model.cpp
        src/nn/ops.cpp
        src/nn/sampling.cpp
-       src/pipeline/bandwidth.cpp
-       src/pipeline/bench.cpp
-       src/pipeline/bench_conversion.cpp
-       src/pipeline/bench_linear.cpp
-       src/pipeline/caches.cpp
        src/pipeline/compare.cpp
        src/pipeline/dataset.cpp
        src/pipeline/dequantize.cpp
        src/pipeline/evaluate.cpp
-       src/pipeline/limits.cpp
-       src/pipeline/machine_load.cpp
        src/pipeline/orientation.cpp
        src/pipeline/pack.cpp
-       src/pipeline/peaks.cpp
        src/pipeline/plan.cpp
        src/pipeline/quantize.cpp
        src/pipeline/rewrite.cpp
-       src/pipeline/rounds.cpp
        src/pipeline/windows.cpp
        src/text/added_tokens.cpp
        src/text/bpe.cpp

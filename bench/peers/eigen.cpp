@@ -10,12 +10,12 @@
 #include "kvant/core/rng.hpp"
 #include "kvant/kernels/tiers.hpp"
 #include "kvant/tensor/matrix.hpp"
-#include "pipeline/bench_case.hpp"
+#include "measure/bench_case.hpp"
 
 namespace {
 
 using namespace kvant;
-using namespace kvant::pipeline;
+using namespace kvant::measure;
 
 constexpr LayerShape kShape{14336, 4096};
 constexpr std::size_t kRotatedBytes = std::size_t{1} << 30;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kvant/pipeline/bench.hpp"
+#include "kvant/measure/bench.hpp"
 
 #include <fmt/format.h>
 
@@ -16,8 +16,8 @@
 namespace kvant::cli {
 namespace {
 
-using pipeline::BenchReport;
-using pipeline::BenchRow;
+using measure::BenchReport;
+using measure::BenchRow;
 
 io::Json known(const std::optional<double>& value) { return value ? io::Json(*value) : io::Json(); }
 
@@ -31,7 +31,7 @@ io::Json machine(const BenchReport& report) {
 
 io::Json peaks(const BenchReport& report) {
   io::Json gops = io::Json::object();
-  for (const pipeline::BenchPeak& peak : report.peaks) gops.set(std::string(peak.name), peak.gops);
+  for (const measure::BenchPeak& peak : report.peaks) gops.set(std::string(peak.name), peak.gops);
   io::Json reads = io::Json::object();
   reads.set("l2", known(report.reads.l2)).set("l3", known(report.reads.l3));
   reads.set("memory", report.reads.memory).set("memory_one_thread", report.reads.memory_one_thread);
@@ -90,7 +90,7 @@ std::string to_markdown(const BenchReport& report) {
   text +=
       fmt::format("\nTier {}, {}. Limits in this run: {:.1f} GB/s read from memory", report.tier,
                   report.threads == 1 ? "1 thread" : fmt::format("{} threads", report.threads), report.reads.memory);
-  for (const pipeline::BenchPeak& peak : report.peaks)
+  for (const measure::BenchPeak& peak : report.peaks)
     if (std::any_of(report.rows.begin(), report.rows.end(), [&](const BenchRow& r) { return r.peak == peak.name; }))
       text += fmt::format(", {:.0f} GOP/s by {}", peak.gops, peak.name);
   return text + ".\n";
@@ -104,7 +104,7 @@ class Bench final : public Command {
                  options_.op);
     options.custom({"--shape", "NxK", "output by input features of a layer"}, Need::optional,
                    "4096x4096 and 14336x4096", true, [this](std::string_view, const std::string& text) -> Status {
-                     const auto shape = pipeline::parse_layer_shape(text);
+                     const auto shape = measure::parse_layer_shape(text);
                      if (!shape) return propagate(shape);
                      if (!shapes_given_) options_.shapes.clear();
                      shapes_given_ = true;
@@ -113,7 +113,7 @@ class Bench final : public Command {
                    });
     options.custom({"--m", "LIST", "numbers of input rows, with commas between"}, Need::optional, "1,4,16,128,512",
                    false, [this](std::string_view, const std::string& text) -> Status {
-                     auto counts = pipeline::parse_row_counts(text);
+                     auto counts = measure::parse_row_counts(text);
                      if (!counts) return propagate(counts);
                      options_.row_counts = *std::move(counts);
                      return {};
@@ -127,13 +127,13 @@ class Bench final : public Command {
       if (shapes_given_) return fail(ErrorCode::usage, "MODEL and --shape both say which shapes to measure");
       const auto weights = io::Weights::open(model_);
       if (!weights) return propagate(weights);
-      auto shapes = pipeline::layer_shapes(*weights);
+      auto shapes = measure::layer_shapes(*weights);
       if (!shapes) return propagate(shapes);
       options_.shapes = *std::move(shapes);
     }
     const auto report = [&] {
       Reporter reporter(console, Unit::measurements);
-      return pipeline::bench(options_, runtime->context(), reporter);
+      return measure::bench(options_, runtime->context(), reporter);
     }();
     if (!report) return propagate(report);
     if (console.json())
@@ -145,7 +145,7 @@ class Bench final : public Command {
 
  private:
   std::filesystem::path model_;
-  pipeline::BenchOptions options_;
+  measure::BenchOptions options_;
   bool shapes_given_ = false;
 };
 

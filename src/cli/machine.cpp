@@ -9,7 +9,7 @@
 #include <limits>
 #include <string_view>
 
-#include "pipeline/caches.hpp"
+#include "measure/caches.hpp"
 
 namespace kvant::cli {
 namespace {
@@ -67,7 +67,7 @@ std::string cpu_name() {
   return name;
 }
 
-CacheSizes cache_sizes() { return {pipeline::cache_bytes(1), pipeline::cache_bytes(2), pipeline::cache_bytes(3)}; }
+CacheSizes cache_sizes() { return {measure::cache_bytes(1), measure::cache_bytes(2), measure::cache_bytes(3)}; }
 
 std::string huge_pages() {
   const std::string line = first_line("/sys/kernel/mm/transparent_hugepage/enabled");  // "always [madvise] never"

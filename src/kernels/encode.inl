@@ -117,12 +117,12 @@ inline Words largest_magnitudes(const float* x, std::size_t first, std::size_t n
 }
 
 inline Floats power_of_two(const PlainScalesArgs& g, Floats amax) noexcept {
-  const bool by_ratio = g.power_rule == PowerScale::up || g.power_rule == PowerScale::nearest;
+  const bool by_ratio = g.power_rule == PowerRule::up || g.power_rule == PowerRule::nearest;
   const Words bits = to_bits(by_ratio ? divide(amax, splat(g.unit)) : amax);
-  const std::int32_t lift = g.power_rule == PowerScale::up        ? 0x7fffff
-                            : g.power_rule == PowerScale::nearest ? 0x400000
-                            : g.power_rule == PowerScale::ct      ? 0x200000
-                                                                  : 0;
+  const std::int32_t lift = g.power_rule == PowerRule::up        ? 0x7fffff
+                            : g.power_rule == PowerRule::nearest ? 0x400000
+                            : g.power_rule == PowerRule::ct      ? 0x200000
+                                                                 : 0;
   const Words power = and_words(add_words(bits, splat_word(lift)), splat_word(0x7f800000));
   return from_bits(by_ratio ? power : subtract(power, splat_word(g.unit_exponent << 23)));
 }
@@ -131,7 +131,7 @@ inline bool plain_scales(const PlainScalesArgs& g) noexcept {
   // Between 2^-60 and 2^60 nothing here comes near a float's ends.
   const Words least = splat_word((127 - 60) << 23);
   const Words most = splat_word((127 + 60) << 23);
-  const bool to_powers = g.power_rule != PowerScale::none;
+  const bool to_powers = g.powers_of_two;
   if (!(g.unit >= 0x1p-60f && g.unit <= 0x1p60f)) return false;
   const MinifloatFormat type(g.mantissa_bits < 23 ? g.mantissa_bits : 10, g.min_exponent, g.max, 8, true);
   const std::size_t groups = g.n != 0 ? ceil_div(g.n, g.group) : 0;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/guard.hpp"
+#include "io/storage.hpp"
 #include "kvant/core/checked.hpp"
 #include "kvant/nn/heads.hpp"
 
@@ -29,16 +30,11 @@ void for_rows(std::size_t count, const Context& context, const Body& body) {
   });
 }
 
-std::string shape_text(std::span<const std::uint64_t> shape) {
-  std::string text;
-  for (const std::uint64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-  return "[" + text + "]";
-}
-
 tl::unexpected<Error> bad_shape(const char* name, MatrixView<const float> found, const std::string& rows,
                                 std::size_t cols) {
-  return fail(ErrorCode::bad_shape, std::string(name) + " are " + shape_text(std::array{found.rows(), found.cols()}) +
-                                        ", expected [" + rows + ", " + std::to_string(cols) + "]");
+  return fail(ErrorCode::bad_shape, std::string(name) + " are " +
+                                        io::shape_text(std::array{found.rows(), found.cols()}) + ", expected [" + rows +
+                                        ", " + std::to_string(cols) + "]");
 }
 
 /// Floats keep their stored type in reports, where kvant has it as a format.
@@ -160,8 +156,8 @@ class ModelLoader {
       return fail(ErrorCode::missing_tensor, "is not in the checkpoint, but config.json asks for it", where(name));
     if (!std::equal(shape.begin(), shape.end(), weight->shape.begin(), weight->shape.end()))
       return fail(ErrorCode::bad_shape,
-                  "found " + shape_text(weight->shape) + ", expected " + shape_text({shape.begin(), shape.size()}) +
-                      " by config.json",
+                  "found " + io::shape_text(weight->shape) + ", expected " +
+                      io::shape_text({shape.begin(), shape.size()}) + " by config.json",
                   where(name));
     if (weight->transposed)
       return fail(ErrorCode::unsupported, "is quantized along its rows, which the forward pass does not multiply by",

@@ -14,9 +14,9 @@
 
 namespace includes {
 
-inline constexpr std::array<std::string_view, 14> kOrder{"core",      "numeric", "tensor",   "kernels", "quant",
+inline constexpr std::array<std::string_view, 15> kOrder{"core",      "numeric", "tensor",   "kernels", "quant",
                                                          "calibrate", "passes",  "linear",   "io",      "text",
-                                                         "nn",        "tune",    "pipeline", "cli"};
+                                                         "nn",        "tune",    "pipeline", "measure", "cli"};
 
 struct Include {
   std::string target;

@@ -196,8 +196,14 @@ struct RangeArgs {
   float low, high;  ///< results
 };
 
-/// Scales that are powers of two: see PowerRule (quant/grid.hpp).
-enum class PowerScale : std::uint8_t { none, floor, up, nearest, ct };
+/// How scales that are powers of two follow from the largest magnitude of a block, where none is searched. With
+/// e = floor(log2 amax) and E = floor(log2 of the format's largest value):
+enum class PowerRule : std::uint8_t {
+  floor,    ///< 2^(e - E), as the OCP MX specification: up to half of the block's range saturates
+  up,       ///< the least power of two that saturates nothing
+  nearest,  ///< the power of two nearest to amax / largest value, the upper one of two
+  ct,       ///< 2^(e - E), and twice that where amax >= 1.75 * 2^e, as compressed-tensors and vLLM
+};
 
 /// The plain symmetric scale of each group, as choose_plain() chooses it (quant/choose.hpp): its largest magnitude over
 /// `unit`, rounded to the type that scales are stored in. A kernel may decline any part of the work, and the generic
@@ -212,7 +218,8 @@ struct PlainScalesArgs {
   float max;                   ///< its largest number
   float super;                 ///< stored = scale * super where `reciprocal`, else scale / super
   bool reciprocal;
-  PowerScale power_rule;
+  bool powers_of_two;  ///< by `power_rule`
+  PowerRule power_rule;
   float* stored;
 };
 

@@ -14,17 +14,12 @@
 
 namespace kvant {
 
-/// How OCP MX scales follow from the largest magnitude of a block, where none is searched. With e = floor(log2 amax)
-/// and E = floor(log2 of the format's largest value):
-enum class PowerRule : std::uint8_t {
-  floor,    ///< 2^(e - E), as the OCP specification: up to half of the block's range saturates
-  up,       ///< the least power of two that saturates nothing
-  nearest,  ///< the power of two nearest to amax / largest value, the upper one of two
-  ct,       ///< 2^(e - E), and twice that where amax >= 1.75 * 2^e, as compressed-tensors and vLLM
-};
+using kernels::PowerRule;
+namespace kernels {
 [[nodiscard]] constexpr std::array<std::string_view, 4> option_names(PowerRule) noexcept {
   return {"floor", "up", "nearest", "ct"};
 }
+}  // namespace kernels
 
 namespace detail {
 
@@ -121,20 +116,19 @@ class Grid : public FormatGrid {
   [[nodiscard]] kernels::PlainScalesArgs plain_scales_args(std::span<const float> x, std::size_t group, PowerRule rule,
                                                            std::span<float> stored) const noexcept {
     const bool is_power = scale_->kind == FormatKind::exponent;
-    constexpr std::array kRules{kernels::PowerScale::floor, kernels::PowerScale::up, kernels::PowerScale::nearest,
-                                kernels::PowerScale::ct};
-    return {x.data(),
-            x.size(),
-            group,
-            is_power ? format().max : unit(),
-            detail::floor_log2(format().max),
-            scale_->mantissa_bits,
-            scale_->min_exponent,
-            scale_->max,
-            super_,
-            reciprocal_,
-            is_power ? kRules[static_cast<std::size_t>(rule)] : kernels::PowerScale::none,
-            stored.data()};
+    return {.x = x.data(),
+            .n = x.size(),
+            .group = group,
+            .unit = is_power ? format().max : unit(),
+            .unit_exponent = detail::floor_log2(format().max),
+            .mantissa_bits = scale_->mantissa_bits,
+            .min_exponent = scale_->min_exponent,
+            .max = scale_->max,
+            .super = super_,
+            .reciprocal = reciprocal_,
+            .powers_of_two = is_power,
+            .power_rule = rule,
+            .stored = stored.data()};
   }
 
  private:

@@ -12,7 +12,7 @@
 #include "kvant/tensor/matrix.hpp"
 #include "pages.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 /// Of weights so small that they stay in caches anyway.
 inline constexpr std::size_t kMostCopies = 4096;
@@ -39,4 +39,4 @@ inline std::vector<std::size_t> spread(std::size_t count, std::size_t most) {
   return chosen;
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

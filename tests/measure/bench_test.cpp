@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kvant/pipeline/bench.hpp"
+#include "kvant/measure/bench.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,9 +11,9 @@
 
 #include "kvant/core/executor.hpp"
 #include "kvant/kernels/tiers.hpp"
-#include "pipeline/bench_case.hpp"
+#include "measure/bench_case.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 using kernels::DecodeArgs;
@@ -23,7 +23,7 @@ using kernels::GemmArgs;
 using kernels::Kernels;
 using kernels::NarrowArgs;
 
-class Silent final : public Progress {
+class Silent final : public pipeline::Progress {
  public:
   bool advance(std::string_view, std::uint64_t done, std::uint64_t total) override {
     EXPECT_LE(done, total);
@@ -268,4 +268,4 @@ TEST(RowCounts, ParseAsTheyAreWritten) {
 }
 
 }  // namespace
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

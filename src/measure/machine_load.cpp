@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <memory>
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 /// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, in clock ticks.
@@ -44,4 +44,4 @@ double MachineLoad::busy_elsewhere() const noexcept {
   return seconds > 0 ? std::max(0.0, others / seconds) : 0;
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -6,7 +6,7 @@
 
 #include "bench_case.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -95,4 +95,4 @@ Result<std::vector<BenchRow>> measure(std::span<const BenchCase> cases, const Be
   return rows;
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -11,7 +11,7 @@
 #include "kvant/core/executor.hpp"
 #include "kvant/kernels/tiers.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -102,4 +102,4 @@ BenchReads Limits::all_reads(std::size_t rounds, double seconds) {
   return reads;
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 enum class Arithmetic : std::uint8_t { f32, bf16, s8 };
 
@@ -25,4 +25,4 @@ struct Peak {
 /// Runs a loop on the calling thread; `peak.operations * turns` operations.
 void run_peak(const Peak& peak, std::size_t turns) noexcept;
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

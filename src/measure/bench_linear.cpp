@@ -18,7 +18,7 @@
 #include "kvant/linear/linear.hpp"
 #include "kvant/quant/encode.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 constexpr std::array<std::string_view, 11> kSchemes{
@@ -155,4 +155,4 @@ Result<std::vector<BenchCase>> linear_cases(const LayerShape& shape, const Bench
   return cases;
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

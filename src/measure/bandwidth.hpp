@@ -7,7 +7,7 @@
 
 #include "kvant/kernels/context.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 /// A buffer that no cache holds, on huge pages, and loops that read it.
 class ReadBandwidth {
@@ -34,4 +34,4 @@ class ReadBandwidth {
   std::size_t next_ = 0;  ///< chunk
 };
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -8,10 +8,10 @@
 
 #include "bandwidth.hpp"
 #include "kvant/kernels/context.hpp"
-#include "kvant/pipeline/bench.hpp"
+#include "kvant/measure/bench.hpp"
 #include "peaks.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 class Limits {
  public:
@@ -39,4 +39,4 @@ class Limits {
 /// The middle value, or the mean of the two in the middle. Contract: not empty.
 [[nodiscard]] double median(std::vector<double> values);
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -7,7 +7,7 @@
 
 #include "kvant/core/rng.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 constexpr std::size_t kDataWords = 48;  // three registers of 64 bytes
@@ -111,4 +111,4 @@ void run_peak(const Peak& peak, std::size_t turns) noexcept {
   peak.loop(turns, peak.arithmetic == Arithmetic::s8 ? kBytes.data() : kFloats.data());
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

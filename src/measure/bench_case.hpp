@@ -11,10 +11,10 @@
 
 #include "kvant/core/error.hpp"
 #include "kvant/kernels/context.hpp"
-#include "kvant/pipeline/bench.hpp"
+#include "kvant/measure/bench.hpp"
 #include "limits.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 /// One contender: what a call does, what that takes, and how to know that it is right.
 struct BenchCase {
@@ -45,4 +45,4 @@ using NextTurn = std::function<bool(const BenchCase&)>;
 [[nodiscard]] Result<std::vector<BenchRow>> measure(std::span<const BenchCase> cases, const BenchOptions& options,
                                                     Limits& limits, const NextTurn& next);
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #endif
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
@@ -29,4 +29,4 @@ inline void ask_for_huge_pages(const void* data, std::size_t bytes) noexcept {
 #endif
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

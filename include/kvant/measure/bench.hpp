@@ -20,7 +20,7 @@
 #include "kvant/kernels/context.hpp"
 #include "kvant/pipeline/progress.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 /// The size of a linear layer: n output features, k input features.
 struct LayerShape {
@@ -94,6 +94,7 @@ struct BenchReport {
 /// quantization of activations; then conversions of every shape between floats and codes. Warns where the machine is
 /// not idle. Errors: `usage` (op matches nothing, no rounds), `bad_pattern`, `threshold` (a kernel's result is not the
 /// generic tier's), `interrupted`, `out_of_memory`.
-[[nodiscard]] Result<BenchReport> bench(const BenchOptions& options, const Context& context, Progress& progress);
+[[nodiscard]] Result<BenchReport> bench(const BenchOptions& options, const Context& context,
+                                        pipeline::Progress& progress);
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kvant/pipeline/bench.hpp"
+#include "kvant/measure/bench.hpp"
 
 #include <charconv>
 #include <iterator>
@@ -12,7 +12,7 @@
 #include "limits.hpp"
 #include "machine_load.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 constexpr std::size_t kMostRows = 65536;
@@ -66,7 +66,7 @@ Status bench_shape(const LayerShape& shape, const BenchOptions& options, const C
   return {};
 }
 
-Result<BenchReport> bench_all(const BenchOptions& options, const Context& context, Progress& progress) {
+Result<BenchReport> bench_all(const BenchOptions& options, const Context& context, pipeline::Progress& progress) {
   if (options.rounds == 0) return fail(ErrorCode::usage, "0 rounds measure nothing, expected at least 1");
   for (const LayerShape& s : options.shapes)
     if (s.n == 0 || s.k == 0 || s.n > kMostOutputs || s.k > kMostInputs)
@@ -121,16 +121,16 @@ Result<LayerShape> parse_layer_shape(std::string_view text) {
 Result<std::vector<LayerShape>> layer_shapes(const io::Weights& weights) {
   const bool quantized =
       std::ranges::any_of(weights.list(), [](const io::WeightInfo& w) { return w.scheme.has_value(); });
-  Plan plan;
+  pipeline::Plan plan;
   if (!quantized) {
-    auto made = make_plan(weights, {{*parse_scheme("int8-channel"), {}}, {}});
+    auto made = pipeline::make_plan(weights, {{*parse_scheme("int8-channel"), {}}, {}});
     if (!made) return propagate(made);
     plan = std::move(*made);
   }
   std::vector<LayerShape> shapes;
   for (std::size_t i = 0; i < weights.list().size(); ++i) {
     const io::WeightInfo& w = weights.list()[i];
-    if (quantized ? !w.scheme.has_value() : plan.tensors[i].action != Action::quantize) continue;
+    if (quantized ? !w.scheme.has_value() : plan.tensors[i].action != pipeline::Action::quantize) continue;
     const LayerShape shape{w.rows(), w.cols()};
     const bool measurable = shape.n >= 1 && shape.n <= kMostOutputs && shape.k >= 1 && shape.k <= kMostInputs;
     if (measurable && std::ranges::find(shapes, shape) == shapes.end()) shapes.push_back(shape);
@@ -154,11 +154,11 @@ Result<std::vector<std::size_t>> parse_row_counts(std::string_view text) {
   return counts;
 }
 
-Result<BenchReport> bench(const BenchOptions& options, const Context& context, Progress& progress) try {
+Result<BenchReport> bench(const BenchOptions& options, const Context& context, pipeline::Progress& progress) try {
   return bench_all(options, context, progress);
 } catch (const std::bad_alloc&) {
   return fail(ErrorCode::out_of_memory,
               "no memory for the copies of the weights; measure smaller shapes, or fewer ops");
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

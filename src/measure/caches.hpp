@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 /// Bytes of the data cache of a level from 1 to 3; 0 where the system does not tell.
 [[nodiscard]] std::size_t cache_bytes(int level) noexcept;
@@ -13,4 +13,4 @@ namespace kvant::pipeline {
 /// that size are needed at once.
 [[nodiscard]] std::size_t beyond_caches() noexcept;
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 
 /// Watches from its construction on.
 class MachineLoad {
@@ -26,4 +26,4 @@ class MachineLoad {
   Sample start_;
 };
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <memory>
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 std::size_t configured(int name) noexcept {
@@ -41,4 +41,4 @@ std::size_t beyond_caches() noexcept {
   return std::max(std::min(4 * cache_bytes(3), memory / 32), kLeast);
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

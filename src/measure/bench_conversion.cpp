@@ -17,7 +17,7 @@
 #include "io/name_pattern.hpp"
 #include "kvant/quant/encode.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 constexpr std::array<std::string_view, 20> kSchemes{"fp16",
@@ -283,4 +283,4 @@ Result<std::vector<BenchCase>> conversion_cases(const LayerShape& shape, const B
   return cases;
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

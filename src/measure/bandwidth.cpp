@@ -13,7 +13,7 @@
 #include "kvant/core/checked.hpp"
 #include "pages.hpp"
 
-namespace kvant::pipeline {
+namespace kvant::measure {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -114,4 +114,4 @@ double ReadBandwidth::cached(std::size_t bytes, const Context& context, double s
   return total / elapsed;
 }
 
-}  // namespace kvant::pipeline
+}  // namespace kvant::measure

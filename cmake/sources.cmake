@@ -49,12 +49,24 @@ if(NOT KVANT_KERNELS_ONLY)
        src/measure/machine_load.cpp
        src/measure/peaks.cpp
        src/measure/rounds.cpp
-       src/nn/architectures.cpp
+       src/nn/buffer_plan.cpp
+       src/nn/config_reader.cpp
+       src/nn/families.cpp
+       src/nn/families/decoder.cpp
+       src/nn/families/dense.cpp
+       src/nn/families/early.cpp
+       src/nn/families/experts.cpp
        src/nn/heads.cpp
        src/nn/kv_cache.cpp
        src/nn/model.cpp
+       src/nn/model_loader.cpp
        src/nn/ops.cpp
+       src/nn/rope.cpp
        src/nn/sampling.cpp
+       src/nn/sites.cpp
+       src/nn/step_builder.cpp
+       src/nn/step_runner.cpp
+       src/nn/workspace.cpp
        src/pipeline/compare.cpp
        src/pipeline/dataset.cpp
        src/pipeline/dequantize.cpp
@@ -103,5 +115,6 @@ set(KVANT_CLI_SOURCES
     src/cli/progress.cpp
     src/cli/quantize.cpp
     src/cli/signals.cpp
+    src/cli/steps_text.cpp
     src/cli/verbs.cpp
     src/cli/version.cpp)

@@ -13,6 +13,8 @@
 #include "console.hpp"
 #include "kvant/io/utf8.hpp"
 #include "kvant/io/weights.hpp"
+#include "kvant/nn/families.hpp"
+#include "steps_text.hpp"
 #include "verbs.hpp"
 
 namespace kvant::cli {
@@ -77,13 +79,51 @@ Result<Contents> read_contents(const std::filesystem::path& path) {
   return contents;
 }
 
+/// One list of a model's steps; blocks with the same text are one.
+struct StepList {
+  std::string name;
+  std::vector<std::string> steps;
+};
+
+std::vector<std::string> lines_of(const nn::ModelConfig& config, const std::vector<nn::Step>& steps,
+                                  std::string_view prefix) {
+  std::vector<std::string> lines;
+  for (const nn::Step& step : steps) {
+    const std::string text = cli::to_text(step, config, prefix);  // several lines where steps are nested
+    for (std::size_t at = 0; at <= text.size();) {
+      const std::size_t end = std::min(text.find('\n', at), text.size());
+      lines.push_back(text.substr(at, end - at));
+      at = end + 1;
+    }
+  }
+  return lines;
+}
+
+std::vector<StepList> step_lists(const nn::ModelConfig& config) {
+  std::vector<StepList> lists{{"stem", lines_of(config, config.stem, "")}};
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < config.blocks.size(); ++i) {
+    auto lines = lines_of(config, config.blocks[i].steps, config.blocks[i].prefix);
+    if (i == 0 || lists.back().steps != lines) {
+      first = i;
+      lists.push_back({"", std::move(lines)});
+    }
+    lists.back().name = first == i ? fmt::format("block {}", i) : fmt::format("blocks {}-{}", first, i);
+  }
+  lists.push_back({"tail", lines_of(config, config.tail, "")});
+  lists.push_back({"head", lines_of(config, config.head, "")});
+  return lists;
+}
+
 class Inspect final : public Command {
  public:
   void define(Options& options) override {
     options.path({"PATH", "", "a safetensors file or a model's folder"}, path_, Need::required);
+    options.flag({"--steps", "", "what the model's forward pass computes, step by step"}, steps_);
   }
 
   Status run(Console& console) override {
+    if (steps_) return show_steps(console);
     auto contents = read_contents(path_);
     if (!contents) return propagate(contents);
     for (const std::string& warning : contents->warnings) console.warn(warning);
@@ -136,16 +176,43 @@ class Inspect final : public Command {
                        size, contents.convention.empty() ? "" : "; quantized, convention: " + contents.convention);
   }
 
+  [[nodiscard]] Status show_steps(Console& console) const {
+    const auto weights = io::Weights::open_as_stored(path_);
+    if (!weights) return propagate(weights);
+    if (!weights->config())
+      return fail(ErrorCode::bad_config, "has no config.json, which names the model's family",
+                  {path_.string(), {}, {}});
+    const auto config = nn::read_model_config(*weights->config(), {(path_ / "config.json").string(), {}, {}});
+    if (!config) return propagate(config);
+    io::Json rows = io::Json::array();
+    std::string text;
+    for (const StepList& list : step_lists(*config)) {
+      io::Json steps = io::Json::array();
+      text += list.name + "\n";
+      for (const std::string& line : list.steps) {
+        steps.push_back(line);
+        text += "  " + line + "\n";
+      }
+      rows.push_back(io::Json::object().set("name", list.name).set("steps", std::move(steps)));
+    }
+    if (console.json())
+      console.print_json(document("inspect").set("family", config->family->model_type).set("lists", std::move(rows)));
+    else
+      console.print(text);
+    return {};
+  }
+
   std::filesystem::path path_;
+  bool steps_ = false;
 };
 
 }  // namespace
 
 constinit const Verb kInspect{
     "inspect",
-    "PATH",
+    "PATH [--steps]",
     "Shows what a file or a model's folder holds, judged by content.",
-    {"kvant inspect models/tiny", "kvant inspect model.safetensors --json"},
+    {"kvant inspect model.safetensors --json", "kvant inspect models/tiny --steps"},
     [] { return std::unique_ptr<Command>(std::make_unique<Inspect>()); },
 };
 

@@ -13,7 +13,7 @@
 #include "kvant/calibrate/observers.hpp"
 #include "kvant/io/readers.hpp"
 #include "kvant/kernels/tiers.hpp"
-#include "kvant/nn/architectures.hpp"
+#include "kvant/nn/families.hpp"
 #include "kvant/numeric/formats.hpp"
 #include "kvant/passes/passes.hpp"
 #include "kvant/quant/qmatrix.hpp"
@@ -101,8 +101,8 @@ io::Json files() {
 
 io::Json architectures() {
   io::Json rows = io::Json::array();
-  for (const nn::Architecture& a : nn::kArchitectures)
-    rows.push_back(io::Json::object().set("name", a.model_type).set("class", a.class_name));
+  for (const nn::Family* f : nn::families())
+    rows.push_back(io::Json::object().set("name", f->model_type).set("class", f->class_name).set("variants", f->variants));
   return rows;
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/guard.hpp"
-#include "kvant/nn/architectures.hpp"
+#include "kvant/nn/families.hpp"
 
 namespace kvant::nn {
 namespace {
@@ -26,12 +26,20 @@ std::optional<bool> is_tied(const io::Json& config) {
   return inner != nullptr ? inner->as_bool() : std::nullopt;
 }
 
+bool is_embedding(const io::WeightInfo& w) {
+  return std::ranges::any_of(kEmbeddings, [&](std::string_view name) { return w.name.ends_with(name); });
+}
+
+/// Whether it is a whole model's: a bare one without a head has names without `base`.
+bool has_embedding(const io::Weights& weights, std::string_view base) {
+  return std::ranges::any_of(weights.list(),
+                             [&](const io::WeightInfo& w) { return w.name.starts_with(base) && is_embedding(w); });
+}
+
 /// The embedding of a head's shape.
 const io::WeightInfo* find_embedding(const io::Weights& weights, const io::WeightInfo& head) {
   for (const io::WeightInfo& w : weights.list())
-    if (w.shape == head.shape && std::any_of(kEmbeddings.begin(), kEmbeddings.end(),
-                                             [&](std::string_view name) { return w.name.ends_with(name); }))
-      return &w;
+    if (w.shape == head.shape && is_embedding(w)) return &w;
   return nullptr;
 }
 
@@ -61,18 +69,19 @@ Result<std::optional<std::string>> find_head(const io::Weights& weights) {
   const auto& config = weights.config();
   if (!config) return std::optional<std::string>{};
   const std::string file = weights.path_text();
-  const bool tied = is_tied(*config).value_or(false);
-  const auto head = std::find_if(weights.list().begin(), weights.list().end(), [](const io::WeightInfo& w) {
-    return w.name == kHead || w.name.ends_with("." + std::string(kHead));
+  const auto known = read_model_config(*config);
+  const bool tied = known ? known->tied : is_tied(*config).value_or(false);
+  const Family* family = find_family(*config);
+  const std::string own = family != nullptr ? std::string(family->head) + ".weight" : std::string(kHead);
+  const auto head = std::find_if(weights.list().begin(), weights.list().end(), [&](const io::WeightInfo& w) {
+    return w.name == kHead || w.name == own || w.name.ends_with("." + std::string(kHead));
   });
   if (head == weights.list().end()) {
-    const Architecture* known = find_architecture(*config);
-    const bool whole = known != nullptr && weights.find(std::string(known->names.embedding) + ".weight") != nullptr;
-    if (!tied && whole)
+    if (family != nullptr && !tied && has_embedding(weights, family->base))
       return fail(
           ErrorCode::missing_tensor,
           "is not in the checkpoint, and config.json does not tie it to the embedding (\"" + std::string(kTied) + "\")",
-          {file, std::string(known->names.head) + ".weight", {}});
+          {file, own, {}});
     return std::optional<std::string>{};
   }
   if (!tied) return std::optional<std::string>{};

@@ -14,55 +14,72 @@ namespace {
 
 std::size_t padded(std::size_t n) noexcept { return round_up(n, kCacheLanes); }
 
+/// heads * width * capacity, added to `sum`; false where no memory could hold it.
+bool add_room(std::size_t& sum, std::size_t heads, std::size_t width, std::size_t capacity) {
+  const auto rows = checked_mul(heads, capacity);
+  const auto elements = rows ? checked_mul(*rows, width) : std::nullopt;
+  const auto all = elements ? checked_add(sum, *elements) : std::nullopt;
+  sum = all.value_or(0);
+  return all.has_value();
+}
+
 }  // namespace
 
 Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity) {
   if (capacity == 0) return fail(ErrorCode::usage, "a cache for 0 tokens; expected at least 1");
-  const auto heads = checked_mul(config.layers, config.kv_heads);
-  const auto width = heads ? checked_mul(*heads, padded(config.head_dim)) : std::nullopt;
-  const auto elements = width ? checked_mul(*width, padded(capacity)) : std::nullopt;
-  if (!elements || padded(capacity) < capacity)
-    return fail(ErrorCode::out_of_memory, "a cache for " + std::to_string(capacity) + " tokens exceeds any memory");
   return guarded([&]() -> Result<KvCache> {
     KvCache cache;
-    cache.layers_ = config.layers;
-    cache.kv_heads_ = config.kv_heads;
-    cache.head_dim_ = config.head_dim;
     cache.capacity_ = capacity;
-    cache.keys_.resize(cache.key_offset(config.layers, 0));
-    cache.values_.resize(cache.value_offset(config.layers, 0));
+    std::size_t keys = 0;
+    std::size_t values = 0;
+    bool fits = padded(capacity) >= capacity;
+    for (const CacheShape& shape : config.caches) {
+      cache.parts_.push_back({shape, keys, values});
+      fits = fits && add_room(keys, shape.heads, shape.key_dim, padded(capacity)) &&
+             add_room(values, shape.heads, padded(shape.value_dim), capacity);
+    }
+    if (!fits)
+      return fail(ErrorCode::out_of_memory, "a cache for " + std::to_string(capacity) + " tokens exceeds any memory");
+    cache.keys_.resize(keys);
+    cache.values_.resize(values);
+    for (const Rope& rope : config.ropes) cache.frequencies_.push_back(rope_frequencies(rope, capacity));
     return cache;
   });
 }
 
 bool KvCache::fits(const ModelConfig& config) const noexcept {
-  return layers_ == config.layers && kv_heads_ == config.kv_heads && head_dim_ == config.head_dim;
+  return frequencies_.size() == config.ropes.size() &&
+         std::equal(parts_.begin(), parts_.end(), config.caches.begin(), config.caches.end(),
+                    [](const Part& part, const CacheShape& shape) { return part.shape == shape; });
 }
 
-std::size_t KvCache::key_offset(std::size_t layer, std::size_t kv_head) const noexcept {
-  return (layer * kv_heads_ + kv_head) * padded(capacity_) * head_dim_;
+std::size_t KvCache::key_offset(const Part& part, std::size_t kv_head) const noexcept {
+  return part.keys + kv_head * padded(capacity_) * part.shape.key_dim;
 }
 
-std::size_t KvCache::value_offset(std::size_t layer, std::size_t kv_head) const noexcept {
-  return (layer * kv_heads_ + kv_head) * capacity_ * padded(head_dim_);
+std::size_t KvCache::value_offset(const Part& part, std::size_t kv_head) const noexcept {
+  return part.values + kv_head * capacity_ * padded(part.shape.value_dim);
 }
 
-void KvCache::store(std::size_t layer, std::size_t position, std::span<const float> keys,
-                    std::span<const float> values) {
-  expects(layer < layers_ && position < capacity_, "a position within the cache");
-  expects(keys.size() == kv_heads_ * head_dim_ && values.size() == keys.size(), "keys and values of every head");
+void KvCache::store(std::size_t attention, std::size_t position, Heads keys, Heads values) {
+  expects(attention < parts_.size() && position < capacity_, "a position within the cache");
+  const Part& part = parts_[attention];
+  const std::size_t key_dim = part.shape.key_dim;
   const std::size_t panel = position / kCacheLanes * kCacheLanes;
-  for (std::size_t h = 0; h < kv_heads_; ++h) {
-    float* const k = keys_.data() + key_offset(layer, h) + panel * head_dim_ + position % kCacheLanes;
-    for (std::size_t i = 0; i < head_dim_; ++i) k[i * kCacheLanes] = keys[h * head_dim_ + i];
-    std::copy_n(values.data() + h * head_dim_, head_dim_,
-                values_.data() + value_offset(layer, h) + position * padded(head_dim_));
+  for (std::size_t h = 0; h < part.shape.heads; ++h) {
+    const float* const key = keys.data + h * keys.stride;
+    float* const k = keys_.data() + key_offset(part, h) + panel * key_dim + position % kCacheLanes;
+    for (std::size_t i = 0; i < key_dim; ++i) k[i * kCacheLanes] = key[i];
+    std::copy_n(values.data + h * values.stride, part.shape.value_dim,
+                values_.data() + value_offset(part, h) + position * padded(part.shape.value_dim));
   }
 }
 
-CachedHead KvCache::head(std::size_t layer, std::size_t kv_head) const {
-  expects(layer < layers_ && kv_head < kv_heads_, "a head of the cache");
-  return {keys_.data() + key_offset(layer, kv_head), values_.data() + value_offset(layer, kv_head), head_dim_};
+CachedHead KvCache::head(std::size_t attention, std::size_t kv_head) const {
+  expects(attention < parts_.size() && kv_head < parts_[attention].shape.heads, "a head of the cache");
+  const Part& part = parts_[attention];
+  return {keys_.data() + key_offset(part, kv_head), values_.data() + value_offset(part, kv_head), part.shape.key_dim,
+          part.shape.value_dim};
 }
 
 void KvCache::advance(std::size_t tokens) {

@@ -11,7 +11,7 @@
 
 #include "io/name_pattern.hpp"
 #include "kvant/io/utf8.hpp"
-#include "kvant/nn/architectures.hpp"
+#include "kvant/nn/families.hpp"
 #include "kvant/nn/heads.hpp"
 #include "orientation.hpp"
 

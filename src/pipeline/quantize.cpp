@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "kvant/io/utf8.hpp"
-#include "kvant/nn/architectures.hpp"
+#include "kvant/nn/families.hpp"
 #include "kvant/nn/heads.hpp"
 #include "kvant/pipeline/run.hpp"
 #include "measure.hpp"
@@ -180,8 +180,8 @@ io::OutputPlan output_plan(const io::Weights& weights, const Plan& plan, const L
   }
   // A tied head is a linear layer without a tensor of its own: engines would look for its codes.
   const auto& config = weights.config();
-  const nn::Architecture* architecture = config ? nn::find_architecture(*config) : nullptr;
-  const std::string head = architecture != nullptr ? std::string(architecture->names.head) + ".weight" : "";
+  const nn::Family* family = config ? nn::find_family(*config) : nullptr;
+  const std::string head = family != nullptr ? std::string(family->head) + ".weight" : "";
   if (!head.empty() && weights.find(head) == nullptr) out.float_layers.push_back(head);
   if (asked.is_cast()) out.dtype = asked.weight.format;
   return out;

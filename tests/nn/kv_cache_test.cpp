@@ -13,9 +13,7 @@ namespace {
 
 ModelConfig shape(std::size_t layers, std::size_t kv_heads, std::size_t head_dim) {
   ModelConfig config;
-  config.layers = layers;
-  config.kv_heads = kv_heads;
-  config.head_dim = head_dim;
+  config.caches.assign(layers, {kv_heads, head_dim, head_dim});
   return config;
 }
 
@@ -33,12 +31,13 @@ TEST(KvCache, ReturnsWhatWasStoredInTheOrderOfAttention) {
         k.push_back(value(layer, t, i));
         v.push_back(-value(layer, t, i));
       }
-      cache->store(layer, t, k, v);
+      cache->store(layer, t, {k.data(), kDim}, {v.data(), kDim});
     }
   for (std::size_t layer = 0; layer < kLayers; ++layer)
     for (std::size_t h = 0; h < kHeads; ++h) {
       const CachedHead head = cache->head(layer, h);
-      EXPECT_EQ(head.head_dim, kDim);
+      EXPECT_EQ(head.key_dim, kDim);
+      EXPECT_EQ(head.value_dim, kDim);
       for (std::size_t t = 0; t < kCapacity; ++t)
         for (std::size_t i = 0; i < kDim; ++i) {
           EXPECT_EQ(head.keys[t / 16 * 16 * kDim + i * 16 + t % 16], value(layer, t, h * kDim + i));

@@ -118,7 +118,7 @@ TEST_F(ModelOfTwoLayers, RefusesCallsThatDoNotFitAndLeavesTheCacheAlone) {
   EXPECT_EQ(code(std::span(ids).first(3), *cache, {logits.data(), 3, 36}), "bad_shape");
   EXPECT_EQ(code(ids, *cache, logits.view()), "limit");
   ModelConfig other = model_->config();
-  other.kv_heads = 4;
+  for (CacheShape& shape : other.caches) shape.heads = 4;
   auto foreign = KvCache::make(other, 4);
   EXPECT_EQ(code(std::span(ids).first(1), *foreign, logits.view().rows(0, 1)), "usage");
   EXPECT_EQ(cache->length(), 0u);
@@ -295,9 +295,11 @@ TEST(ModelLoad, RefusesTensorsThatItWouldIgnore) {
 TEST(ModelLoad, AsksForMoreLayersThanThereAreOnlyOnce) {
   TinyModel source;
   source.config.set("num_hidden_layers", 2147483647);
+  EXPECT_EQ(error_of(source).code, ErrorCode::bad_config);
+  source.config.set("num_hidden_layers", 4000);
   const Error error = error_of(source);
   EXPECT_EQ(error.code, ErrorCode::missing_tensor);
-  EXPECT_EQ(error.where.tensor, "model.layers.2.self_attn.q_proj.weight");
+  EXPECT_EQ(error.where.tensor, "model.layers.2.input_layernorm.weight");
 }
 
 TEST(ModelLoad, NeedsAConfiguration) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values of the tokens that a model has seen, for every layer and head, in float32.
+// Keys and values of the tokens that one sequence has seen, for every attention and head, in float32.
 #pragma once
 
 #include <cstddef>
@@ -7,14 +7,15 @@
 #include <vector>
 
 #include "kvant/core/error.hpp"
-#include "kvant/nn/architectures.hpp"
 #include "kvant/nn/ops.hpp"
+#include "kvant/nn/steps.hpp"
 
 namespace kvant::nn {
 
 class KvCache {
  public:
-  /// Room for `capacity` tokens, all of it allocated. Errors: usage (capacity 0), out_of_memory.
+  /// Room for `capacity` tokens, all of it allocated. Positions that are stretched to a context are to this one.
+  /// Errors: usage (capacity 0), out_of_memory.
   [[nodiscard]] static Result<KvCache> make(const ModelConfig& config, std::size_t capacity);
 
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
@@ -25,25 +26,36 @@ class KvCache {
   /// Whether it was made for a model of this shape.
   [[nodiscard]] bool fits(const ModelConfig& config) const noexcept;
 
-  // For the forward pass: store() every layer of some positions, read them through head(), then advance().
+  // For the forward pass: store() every attention of some positions, read them through head(), then advance().
 
-  /// Writes the keys and values of one token, [kv_heads * head_dim] each. Distinct positions may be written at once.
-  void store(std::size_t layer, std::size_t position, std::span<const float> keys, std::span<const float> values);
-  [[nodiscard]] CachedHead head(std::size_t layer, std::size_t kv_head) const;
+  /// Heads of one token, `stride` apart.
+  struct Heads {
+    const float* data = nullptr;
+    std::size_t stride = 0;
+  };
+  /// Writes the keys and values of one token. Distinct positions may be written at once.
+  void store(std::size_t attention, std::size_t position, Heads keys, Heads values);
+  [[nodiscard]] CachedHead head(std::size_t attention, std::size_t kv_head) const;
   void advance(std::size_t tokens);
+  /// Of the rotation with this number, for its context.
+  [[nodiscard]] std::span<const double> frequencies(std::size_t rope) const { return frequencies_[rope]; }
 
  private:
-  KvCache() = default;
-  [[nodiscard]] std::size_t key_offset(std::size_t layer, std::size_t kv_head) const noexcept;
-  [[nodiscard]] std::size_t value_offset(std::size_t layer, std::size_t kv_head) const noexcept;
+  /// One attention's part: keys [heads] of CachedHead::keys from `keys`, values likewise.
+  struct Part {
+    CacheShape shape;
+    std::size_t keys = 0, values = 0;
+  };
 
-  std::size_t layers_ = 0;
-  std::size_t kv_heads_ = 0;
-  std::size_t head_dim_ = 0;
+  KvCache() = default;
+  [[nodiscard]] std::size_t key_offset(const Part& part, std::size_t kv_head) const noexcept;
+  [[nodiscard]] std::size_t value_offset(const Part& part, std::size_t kv_head) const noexcept;
+
+  std::vector<Part> parts_;
+  std::vector<std::vector<double>> frequencies_;
   std::size_t capacity_ = 0;
   std::size_t length_ = 0;
-  std::vector<float> keys_;    ///< [layers][kv_heads] of CachedHead::keys
-  std::vector<float> values_;  ///< [layers][kv_heads] of CachedHead::values
+  std::vector<float> keys_, values_;
 };
 
 }  // namespace kvant::nn

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A decoder-only language model on float or packed weights: the engine for calibration, evaluation and examples.
+// A language model on float or packed weights: the engine for calibration, evaluation and examples.
 //
 //   auto weights = kvant::io::Weights::open("models/tiny");
 //   auto model = kvant::nn::Model::load(*weights, kvant::runtime());
@@ -10,9 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,8 +19,10 @@
 #include "kvant/io/weights.hpp"
 #include "kvant/kernels/context.hpp"
 #include "kvant/linear/linear.hpp"
-#include "kvant/nn/architectures.hpp"
+#include "kvant/nn/families.hpp"
 #include "kvant/nn/kv_cache.hpp"
+#include "kvant/nn/steps.hpp"
+#include "kvant/nn/workspace.hpp"
 #include "kvant/numeric/runtime_codebook.hpp"
 #include "kvant/tensor/matrix.hpp"
 
@@ -30,38 +30,62 @@ namespace kvant::nn {
 
 /// A matrix of the model, as it is stored.
 struct LayerInfo {
-  std::string name;    ///< of the tensor, with ".weight"
+  std::string name;    ///< of the tensor
   LayerScheme scheme;  ///< fp32, fp16 or bf16 where it is not quantized
   std::size_t rows = 0;
   std::size_t cols = 0;
 };
 
-/// A loaded model. Its members are thread-safe; each stream of tokens has its own KvCache.
+/// What one sequence goes on with.
+struct SequenceRows {
+  std::span<const std::int32_t> ids;
+  KvCache* cache = nullptr;
+};
+
+/// Sees the inputs of layers while a model runs.
+class LayerTap {
+ public:
+  virtual ~LayerTap() = default;
+  /// Rows that the layer `weight` is about to multiply. Called from the thread that runs the model.
+  virtual void input(TensorId weight, MatrixView<const float> rows) = 0;
+};
+
+/// A loaded model. Its members are thread-safe; each sequence of tokens has its own KvCache.
 class Model {
  public:
+  struct Plan;  ///< of memory: the library's own
+
   /// Reads every tensor and packs the matrices, one per task of `context`. Weights stored as bfloat16 stay bfloat16,
   /// quantized ones stay quantized, other floats become float32.
   /// Errors: those of read_model_config() and of reading tensors; bad_config (no config.json, or biases that it
-  /// denies), missing_tensor, bad_shape, unsupported (a tensor that the architecture does not know), out_of_memory.
+  /// denies), missing_tensor, bad_shape, unsupported (a tensor that the family does not know), out_of_memory.
   [[nodiscard]] static Result<Model> load(const io::Weights& weights, const Context& context);
 
   [[nodiscard]] const ModelConfig& config() const noexcept { return config_; }
 
-  /// Appends `ids` to the cache and computes the logits, [vocabulary] each, of all of them, or of the last one where
-  /// `logits` has one row. Positions go on from cache.length(). Exactly the same logits come from any context, and
-  /// from handing over the ids in one call or in several. On an error the cache is as it was.
-  /// Errors: usage (no ids, an id out of range, another model's cache), bad_shape (of `logits`), limit (more tokens
-  /// than the cache has room for), out_of_memory.
+  /// Appends the ids of every sequence to its cache and computes logits, [vocabulary] each: of all tokens, one sequence
+  /// after the other, or of each sequence's last one where `logits` has as many rows as there are sequences. Positions
+  /// go on from cache.length(). A sequence's logits are exactly the same in any context, beside any other sequences,
+  /// and whether its ids come in one call or in several. On an error the caches are as they were.
+  /// Errors: usage (no ids, an id out of range, a cache of another model or given twice), bad_shape (of `logits`),
+  /// limit (more tokens than a cache has room for, or than there are positions), out_of_memory.
+  [[nodiscard]] Status forward(std::span<const SequenceRows> batch, MatrixView<float> logits, Workspace& work,
+                               const Context& context, LayerTap* tap = nullptr) const;
+  /// The same of one sequence, with memory of its own for the call.
   [[nodiscard]] Status forward(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> logits,
                                const Context& context) const;
 
-  /// The first half of forward(): appends `ids` to the cache and computes their `states` [ids, hidden] behind the last
-  /// norm. For many ids these take far less room than logits, which logits_of() makes of as many rows at a time as
-  /// there is room for. Errors: as forward().
+  /// The first half of forward(): appends the ids and computes their `states` [ids, hidden] behind the last norm. For
+  /// many ids these take far less room than logits, which logits_of() makes of as many rows at a time as there is room
+  /// for. Errors: as forward().
+  [[nodiscard]] Status hidden_states(std::span<const SequenceRows> batch, MatrixView<float> states, Workspace& work,
+                                     const Context& context, LayerTap* tap = nullptr) const;
   [[nodiscard]] Status hidden_states(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> states,
                                      const Context& context) const;
   /// The second half: logits [rows, vocabulary] of states [rows, hidden], the same for a row whatever rows are beside
   /// it. Errors: bad_shape, out_of_memory.
+  [[nodiscard]] Status logits_of(MatrixView<const float> states, MatrixView<float> logits, Workspace& work,
+                                 const Context& context) const;
   [[nodiscard]] Status logits_of(MatrixView<const float> states, MatrixView<float> logits,
                                  const Context& context) const;
 
@@ -70,35 +94,28 @@ class Model {
   /// Bytes of all weights as they are stored: codes, scales and zero points, norms and biases, without padding.
   [[nodiscard]] std::uint64_t weight_bytes() const noexcept { return stored_bits_ / 8; }
 
+  /// The layer of a matrix, by its number in config().tensors.
+  [[nodiscard]] const Linear& layer(TensorId weight) const { return tensors_[weight].linear; }
+  [[nodiscard]] const Plan& plan() const noexcept { return *plan_; }
+  /// Puts another layer of the same shape in its place, as one of quantized weights. Contract: nobody runs the model.
+  /// Errors: bad_shape.
+  [[nodiscard]] Status replace(TensorId weight, Linear layer);
+
  private:
   friend class ModelLoader;
-  struct Block {
-    std::vector<float> attention_norm, ffn_norm;
-    Linear q, k, v, o, gate, up, down;
+  friend class StepRunner;
+  friend class Workspace;
+  struct Tensor {
+    Linear linear;
+    std::vector<float> values;
   };
-  struct Workspace;
 
   Model() = default;
-  [[nodiscard]] Status check_call(std::span<const std::int32_t> ids, const KvCache& cache) const;
-  [[nodiscard]] const Linear& head() const noexcept { return head_ ? *head_ : embedding_; }
-  /// Runs `ids` through the blocks, some at a time; `take(first, work)` has each time what comes out.
-  template <class Take>
-  [[nodiscard]] Status run_chunks(std::span<const std::int32_t> ids, KvCache& cache, const Context& context,
-                                  const Take& take) const;
-  [[nodiscard]] Status run_blocks(std::span<const std::int32_t> ids, std::size_t position, KvCache& cache,
-                                  Workspace& work, const Context& context) const;
-  [[nodiscard]] Status run_attention(std::size_t layer, std::size_t position, KvCache& cache, Workspace& work,
-                                     const Context& context) const;
-  [[nodiscard]] Status run_ffn(const Block& block, Workspace& work, const Context& context) const;
-  void normalize(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out,
-                 const Context& context) const;
+  [[nodiscard]] Status check_batch(std::span<const SequenceRows> batch) const;
 
   ModelConfig config_;
-  Linear embedding_;
-  std::vector<double> frequencies_;  ///< of positions
-  std::deque<Block> blocks_;         ///< whose addresses stay while it grows
-  std::vector<float> final_norm_;
-  std::optional<Linear> head_;  ///< none where the embedding is the head
+  std::vector<Tensor> tensors_;
+  std::shared_ptr<const Plan> plan_;
   std::vector<LayerInfo> layers_;
   std::uint64_t stored_bits_ = 0;
   std::vector<std::shared_ptr<const RuntimeCodebook>> codebooks_;  ///< that schemes of layers refer to

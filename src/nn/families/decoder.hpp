@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// What decoders of Llama's kind share: sizes under the usual keys, and the parts that their blocks are made of. A
+// family writes its blocks out of these, in its own order.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nn/config_reader.hpp"
+#include "nn/step_builder.hpp"
+
+namespace kvant::nn {
+
+/// Sizes that most families have under these keys.
+struct Sizes {
+  std::size_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocabulary = 0, positions = 0;
+};
+[[nodiscard]] Sizes usual_sizes(ConfigReader& c);
+
+/// The rotation that `rope_theta` and `rope_scaling` (or `rope_parameters`) ask for, of `dims` elements of a head.
+/// `positions` is the model's context.
+[[nodiscard]] Rope read_rope(ConfigReader& c, std::size_t dims, std::size_t positions, double default_theta = 10000);
+/// Elements of a head that are rotated: `partial_rotary_factor` (or another key) of them.
+[[nodiscard]] std::size_t rotated_dims(ConfigReader& c, std::size_t head_dim, double otherwise = 1,
+                                       std::string_view key = "partial_rotary_factor");
+/// For each layer, whether `layer_types` calls it sliding_attention; `otherwise` where there is no such key.
+[[nodiscard]] std::vector<bool> sliding_layers(ConfigReader& c, std::size_t layers, const std::vector<bool>& otherwise);
+
+/// q, k and v, in heads.
+struct Qkv {
+  Slice q, k, v;
+};
+
+struct AttendOptions {
+  float scale = 0;  ///< 0: 1 / sqrt(width of a head)
+  float softcap = 0;
+  std::size_t window = 0;
+  std::vector<float> slopes{};
+  TensorId sinks = kNoTensor;
+};
+
+/// Experts that are stored one by one.
+struct ExpertLayers {
+  std::size_t experts = 0;
+  std::size_t width = 0;
+  Activation act = Activation::silu;
+  Routing routing{};
+  std::string_view gate = "gate_proj", up = "up_proj", down = "down_proj";
+};
+
+/// A decoder that is being written: buffers x (what blocks add to), h (its normalized form) and those of their parts.
+struct Decoder {
+  Decoder(ConfigReader& reader, StepBuilder& builder, const Sizes& sizes);
+
+  /// Tokens' rows of a table.
+  void embed(std::string_view stem, float scale = 1);
+  void block(std::string_view prefix, std::size_t i) { b.block(std::string(prefix) + std::to_string(i) + "."); }
+  /// h = norm(x), or any other slices.
+  void norm(std::string_view stem) { b.norm(x, h, stem, norms); }
+  void norm(Slice in, Slice out, std::string_view stem) { b.norm(in, out, stem, norms); }
+  /// Three layers of `in`, named "q_proj", "k_proj" and "v_proj" behind `stem`.
+  Qkv qkv(Slice in, std::string_view stem, bool bias, std::string_view q = "q_proj", std::string_view k = "k_proj",
+          std::string_view v = "v_proj");
+  /// One layer of h whose rows are all of q, then k, then v.
+  Qkv fused_qkv(std::string_view stem, bool bias, bool transposed = false);
+  void rotate(const Qkv& qkv, std::size_t rope, std::size_t dims, bool interleaved = false);
+  /// a = attention.
+  void attend(const Qkv& qkv, const AttendOptions& options = {});
+  /// x += scale * (in * W^T + bias).
+  void add_linear(Slice in, std::string_view stem, bool bias = false, float scale = 1);
+  /// gate = act(gate_proj(in)) * up_proj(in), then down_proj into `out`, or added to x.
+  void gated_ffn(Slice in, std::string_view stem, Activation act, bool bias = false, float scale = 1);
+  void gated_ffn_into(Slice in, Slice out, std::string_view stem, Activation act, const LinearOptions& down,
+                      std::size_t width);
+  /// up = act(up(in)), x += down(up).
+  void plain_ffn(Slice in, std::string_view up, std::string_view down, Activation act, bool bias);
+  /// out = what the experts chosen by the layer `router` make of `in`. Experts are stored one by one, numbered behind
+  /// `stem`, with gated feed-forward layers of `width`.
+  void experts(Slice in, Slice out, std::string_view router, std::string_view stem, const ExpertLayers& layers);
+  /// The last norm, and the head: `stem` or, where the configuration ties it, the embedding.
+  void finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias = false);
+
+  ConfigReader& c;
+  StepBuilder& b;
+  Sizes s;
+  Slice x, h, a;
+  NormOptions norms{};
+  TensorId table = kNoTensor;
+};
+
+/// The lists of families, by kind; families.cpp joins them.
+struct Family;
+[[nodiscard]] std::span<const Family> dense_families() noexcept;
+[[nodiscard]] std::span<const Family> early_families() noexcept;
+[[nodiscard]] std::span<const Family> expert_families() noexcept;
+
+}  // namespace kvant::nn

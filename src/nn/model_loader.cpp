@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model_loader.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <variant>
+
+#include "core/guard.hpp"
+#include "io/storage.hpp"
+#include "kvant/nn/heads.hpp"
+#include "step_runner.hpp"
+
+namespace kvant::nn {
+namespace {
+
+/// Stored tensors that are computed here instead: frequencies and masks that old checkpoints hold.
+constexpr std::array<std::string_view, 6> kDerived{".rotary_emb.inv_freq",   ".attn.bias",
+                                                   ".attn.masked_bias",      ".attention.bias",
+                                                   ".attention.masked_bias", "embeddings.position_ids"};
+
+/// Floats keep their stored type in reports, where kvant has it as a format.
+FormatId float_format(DType dtype) noexcept {
+  return dtype == DType::bf16 ? format_id<bf16> : dtype == DType::f16 ? format_id<fp16> : format_id<fp32>;
+}
+
+std::uint64_t stored_bits_of(const io::WeightInfo& weight) {
+  if (weight.is_quantized()) return kvant::stored_bits(weight.scheme->weight, weight.rows(), weight.cols());
+  return std::uint64_t{weight.rows()} * weight.cols() * dtype_info(weight.dtype).bits;
+}
+
+/// The most heads and experts of any step.
+void measure(const std::vector<Step>& steps, Model::Plan& plan) {
+  for (const Step& step : steps) {
+    if (const auto* attend = std::get_if<Attend>(&step)) plan.heads = std::max(plan.heads, attend->q.count);
+    if (const auto* experts = std::get_if<Experts>(&step)) {
+      plan.experts = std::max(plan.experts, experts->experts);
+      plan.chosen = std::max(plan.chosen, experts->routing.chosen);
+    }
+  }
+}
+
+}  // namespace
+
+Result<Model> Model::load(const io::Weights& weights, const Context& context) {
+  return guarded([&] { return ModelLoader(weights).load(context); });
+}
+
+Result<Model> ModelLoader::load(const Context& context) {
+  if (Status s = read_config(); !s) return propagate(s);
+  if (Status s = find_tensors(); !s) return propagate(s);
+  if (Status s = refuse_unknown_tensors(); !s) return propagate(s);
+  if (Status s = read(context); !s) return propagate(s);
+  add_ones();
+  auto plan = std::make_shared<Model::Plan>();
+  plan->buffers = plan_buffers(model_.config_);
+  for (const Block& block : model_.config_.blocks) measure(block.steps, *plan);
+  model_.plan_ = std::move(plan);
+  return std::move(model_);
+}
+
+Status ModelLoader::read_config() {
+  if (!weights_.info().not_computed.empty())
+    return fail(ErrorCode::unsupported,
+                "is to be run with " + weights_.info().not_computed + ", which the forward pass does not compute",
+                where());
+  const auto& json = weights_.config();
+  if (!json)
+    return fail(ErrorCode::bad_config, "holds weights without a config.json; a forward pass needs the model's folder",
+                where());
+  model_.codebooks_ = weights_.info().codebooks;
+  auto config = read_model_config(*json, {(weights_.info().path / "config.json").string(), {}, {}});
+  if (!config) return propagate(config);
+  model_.config_ = std::move(*config);
+  return {};
+}
+
+std::string ModelLoader::stored_name(const std::string& name) const {
+  const std::string_view base = model_.config_.family->base;
+  return is_bare_ && name.starts_with(base) ? name.substr(base.size()) : name;
+}
+
+Status ModelLoader::find_tensors() {
+  const auto& tensors = model_.config_.tensors;
+  const std::string& first = tensors.front().name;
+  is_bare_ = weights_.find(first) == nullptr;
+  is_bare_ = is_bare_ && weights_.find(stored_name(first)) != nullptr;
+  found_.resize(tensors.size());
+  is_part_.resize(tensors.size());
+  model_.tensors_.resize(tensors.size());
+  for (TensorId id = 0; id < tensors.size(); ++id)
+    if (Status s = find_tensor(id); !s) return s;
+  for (TensorId id = 0; id < tensors.size(); ++id)
+    if (tensors[id].bias != kNoTensor) is_part_[tensors[id].bias] = true;
+  const auto copy = find_tied_head(weights_);
+  if (!copy) return propagate(copy);
+  if (*copy) known_.insert(**copy);
+  return {};
+}
+
+Status ModelLoader::check_shape(const TensorUse& use, const io::WeightInfo& weight) const {
+  std::vector<std::uint64_t> expected = use.shape;
+  if (use.transposed) std::reverse(expected.begin(), expected.end());
+  if (use.members != 0) expected.insert(expected.begin(), use.members);
+  if (weight.shape == expected) return {};
+  return fail(ErrorCode::bad_shape,
+              "found " + io::shape_text(weight.shape) + ", expected " + io::shape_text(expected) + " by config.json",
+              where(weight.name));
+}
+
+Status ModelLoader::find_tensor(TensorId id) {
+  const TensorUse& use = model_.config_.tensors[id];
+  const std::string name = stored_name(use.name);
+  const io::WeightInfo* weight = weights_.find(name);
+  if (weight == nullptr)
+    return fail(ErrorCode::missing_tensor, "is not in the checkpoint, but config.json asks for it", where(name));
+  if (Status s = check_shape(use, *weight); !s) return s;
+  if (weight->transposed && !use.transposed)
+    return fail(ErrorCode::unsupported, "is quantized along its rows, which the forward pass does not multiply by",
+                where(name));
+  if (use.is_matrix() && use.bias == kNoTensor && name.ends_with(".weight")) {
+    const std::string bias = name.substr(0, name.size() - 6) + "bias";
+    const io::WeightInfo* stored = weights_.find(bias);
+    if (stored != nullptr && stored->shape.size() == 1)
+      return fail(ErrorCode::bad_config, "is stored, but config.json says that there is no such bias", where(bias));
+  }
+  found_[id] = weight;
+  if (known_.insert(name).second) {
+    model_.stored_bits_ += stored_bits_of(*weight);
+    if (use.is_matrix()) list_layer(use, *weight);
+  }
+  return {};
+}
+
+void ModelLoader::list_layer(const TensorUse& use, const io::WeightInfo& weight) {
+  const LayerScheme stored = weight.is_quantized() ? *weight.scheme : LayerScheme{{float_format(weight.dtype)}, {}};
+  const std::size_t members = std::max<std::size_t>(1, use.members);
+  model_.layers_.push_back({weight.name, stored, members * use.shape[0], use.shape[1]});
+}
+
+/// A tensor without a place means another family, or more layers than config.json admits.
+Status ModelLoader::refuse_unknown_tensors() const {
+  const ModelConfig& config = model_.config_;
+  const auto is_known = [&](const std::string& name) {
+    return known_.contains(name) ||
+           std::ranges::any_of(kDerived, [&](std::string_view suffix) { return name.ends_with(suffix); }) ||
+           std::ranges::any_of(config.left_out,
+                               [&](const std::string& part) { return name.starts_with(stored_name(part)); });
+  };
+  for (const io::WeightInfo& weight : weights_.list())
+    if (!is_known(weight.name))
+      return fail(ErrorCode::unsupported,
+                  "is no part of a " + std::string(config.family->model_type) + " model of " +
+                      std::to_string(config.blocks.size()) + " layers; the forward pass would ignore it",
+                  where(weight.name));
+  return {};
+}
+
+Status ModelLoader::read(const Context& context) {
+  std::vector<Status> done(found_.size());
+  context.for_each(found_.size(), [&](std::size_t i) {
+    const auto id = static_cast<TensorId>(i);
+    done[i] = guarded([&]() -> Status {
+      if (model_.config_.tensors[id].is_matrix()) return read_matrix(id, context);
+      return is_part_[id] ? Status{} : read_vector(id, model_.tensors_[id].values);
+    });
+  });
+  const auto failed = std::find_if(done.begin(), done.end(), [](const Status& s) { return !s; });
+  return failed == done.end() ? Status{} : *failed;
+}
+
+Status ModelLoader::read_matrix(TensorId id, const Context& context) {
+  const TensorUse& use = model_.config_.tensors[id];
+  const io::WeightInfo& weight = *found_[id];
+  std::vector<float> bias;
+  if (use.bias != kNoTensor)
+    if (Status s = read_vector(use.bias, bias); !s) return s;
+  Linear& target = model_.tensors_[id].linear;
+  if (weight.is_quantized()) {
+    auto codes = weights_.read_quantized(weight);
+    if (!codes) return propagate(codes);
+    auto linear = Linear::from({std::move(*codes), std::move(bias), weights_.layer_inputs(weight)}, context);
+    if (!linear) return propagate(linear);
+    target = std::move(*linear);
+    return {};
+  }
+  auto values = use.members != 0 ? weights_.read_rows(weight, use.member, 1) : weights_.read_float(weight);
+  if (!values) return propagate(values);
+  const auto rows = static_cast<std::size_t>(use.shape[0]);
+  const auto cols = static_cast<std::size_t>(use.shape[1]);
+  MatrixView<const float> matrix = values->view();
+  if (use.members != 0) matrix = {values->data(), use.transposed ? cols : rows, use.transposed ? rows : cols};
+  if (use.transposed) {
+    Matrix<float> turned = transpose(matrix);
+    *values = std::move(turned);
+    matrix = values->view();
+  }
+  const FormatId kept = weight.dtype == DType::bf16 ? format_id<bf16> : format_id<fp32>;
+  target = Linear::from_float(matrix, kept, std::move(bias), context);
+  return {};
+}
+
+Status ModelLoader::read_vector(TensorId id, std::vector<float>& out) const {
+  const TensorUse& use = model_.config_.tensors[id];
+  const auto values =
+      use.members != 0 ? weights_.read_rows(*found_[id], use.member, 1) : weights_.read_float(*found_[id]);
+  if (!values) return propagate(values);
+  out.assign(values->data(), values->data() + values->size());
+  return {};
+}
+
+void ModelLoader::add_ones() {
+  const auto add = [&](const std::vector<Step>& steps) {
+    for (const Step& step : steps)
+      if (const auto* norm = std::get_if<Norm>(&step); norm != nullptr && norm->plus_one && norm->weight != kNoTensor)
+        for (float& w : model_.tensors_[norm->weight].values) w += 1.0f;
+  };
+  add(model_.config_.stem);
+  for (const Block& block : model_.config_.blocks) add(block.steps);
+  add(model_.config_.tail);
+}
+
+}  // namespace kvant::nn

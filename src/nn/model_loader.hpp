@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a checkpoint to a model: finds and checks all tensors by name and shape first, then reads them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "kvant/core/error.hpp"
+#include "kvant/io/weights.hpp"
+#include "kvant/nn/model.hpp"
+
+namespace kvant::nn {
+
+class ModelLoader {
+ public:
+  explicit ModelLoader(const io::Weights& weights) : weights_(weights), file_(weights.path_text()) {}
+
+  Result<Model> load(const Context& context);
+
+ private:
+  [[nodiscard]] Where where(std::string tensor = {}) const { return {file_, std::move(tensor), {}}; }
+
+  Status read_config();
+  Status find_tensors();
+  Status find_tensor(TensorId id);
+  Status check_shape(const TensorUse& use, const io::WeightInfo& weight) const;
+  Status refuse_unknown_tensors() const;
+  Status read(const Context& context);
+  Status read_matrix(TensorId id, const Context& context);
+  Status read_vector(TensorId id, std::vector<float>& out) const;
+  /// What a norm multiplies by instead of its weight, where the two differ.
+  void add_ones();
+  void list_layer(const TensorUse& use, const io::WeightInfo& weight);
+  /// The name under which the checkpoint has it: that of a bare model lacks the family's first part.
+  [[nodiscard]] std::string stored_name(const std::string& name) const;
+
+  const io::Weights& weights_;
+  const std::string file_;
+  Model model_;
+  bool is_bare_ = false;
+  std::vector<const io::WeightInfo*> found_;  ///< by TensorId
+  std::vector<bool> is_part_;                 ///< a bias that its matrix reads
+  std::unordered_set<std::string> known_;
+};
+
+}  // namespace kvant::nn

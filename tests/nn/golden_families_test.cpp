@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every family against transformers: tiny random models with all special cases of the family switched on, recorded by
+// golden/families/make.py. Logits agree within 2e-5 of the largest one.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "golden_families.hpp"
+
+namespace kvant::nn {
+namespace {
+
+using test::GoldenCase;
+using test::load_golden;
+
+TEST(GoldenFamilies, OfWhichNoneIsForgotten) {
+  for (const std::string_view name : test::kLater) {
+    const auto model = load_golden(std::string(name));
+    ASSERT_FALSE(model) << name << " is computed";
+    EXPECT_EQ(model.error().code, ErrorCode::unsupported) << name;
+  }
+}
+
+class GoldenFamily : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenFamily, AgreesWithTransformers) {
+  const auto model = load_golden(GetParam());
+  ASSERT_TRUE(model) << describe(model.error());
+  const GoldenCase recorded(GetParam());
+  auto cache = KvCache::make(model->config(), recorded.ids.size());
+  Matrix<float> logits(recorded.ids.size(), model->config().vocabulary);
+  const Status done = model->forward(recorded.ids, *cache, logits.view(), {});
+  ASSERT_TRUE(done) << describe(done.error());
+  ASSERT_EQ(logits.size(), recorded.logits.size());
+  float worst = 0;
+  float largest = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    worst = std::max(worst, std::abs(logits.data()[i] - recorded.logits.data()[i]));
+    largest = std::max(largest, std::abs(recorded.logits.data()[i]));
+  }
+  EXPECT_LE(worst, 2e-5f * largest);
+  RecordProperty("error", std::to_string(worst / largest));
+}
+
+TEST_P(GoldenFamily, GivesTheSameBitsStepByStepAndBesideOthers) {
+  const auto model = load_golden(GetParam());
+  ASSERT_TRUE(model) << describe(model.error());
+  const GoldenCase recorded(GetParam());
+  const std::span<const std::int32_t> ids = recorded.ids;
+  const std::size_t vocabulary = model->config().vocabulary;
+  const auto cache = [&] { return *KvCache::make(model->config(), ids.size()); };
+  KvCache whole = cache();
+  Matrix<float> expected(ids.size(), vocabulary);
+  ASSERT_TRUE(model->forward(ids, whole, expected.view(), {}));
+  KvCache steps = cache();
+  Matrix<float> logits(ids.size(), vocabulary);
+  for (std::size_t first = 0; first < ids.size();) {
+    const std::size_t count = first < 20 ? 1 : std::min<std::size_t>(7, ids.size() - first);
+    ASSERT_TRUE(model->forward(ids.subspan(first, count), steps, logits.view().rows(first, count), {}));
+    first += count;
+  }
+  EXPECT_TRUE(std::equal(expected.data(), expected.data() + expected.size(), logits.data()));
+  // Three sequences at once, of which one begins later and one is ahead.
+  KvCache a = cache();
+  KvCache b = cache();
+  KvCache c = cache();
+  Workspace work;
+  Matrix<float> first(12, vocabulary);
+  ASSERT_TRUE(model->forward(std::array{SequenceRows{ids.first(9), &a}, SequenceRows{ids.first(3), &b}}, first.view(),
+                             work, {}));
+  EXPECT_TRUE(std::equal(first.data(), first.data() + 9 * vocabulary, expected.data()));
+  EXPECT_TRUE(std::equal(first.data() + 9 * vocabulary, first.data() + 12 * vocabulary, expected.data()));
+  Matrix<float> last(3, vocabulary);
+  const std::array batch{SequenceRows{ids.subspan(3, 4), &b}, SequenceRows{ids.subspan(9, 1), &a},
+                         SequenceRows{ids.first(6), &c}};
+  ASSERT_TRUE(model->forward(batch, last.view(), work, {}));
+  EXPECT_TRUE(std::ranges::equal(last.row(0), expected.row(6)));
+  EXPECT_TRUE(std::ranges::equal(last.row(1), expected.row(9)));
+  EXPECT_TRUE(std::ranges::equal(last.row(2), expected.row(5)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Decoders, GoldenFamily, testing::ValuesIn(test::golden_decoders()), test::golden_name);
+
+}  // namespace
+}  // namespace kvant::nn

@@ -56,6 +56,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/nn/families/dense.cpp
        src/nn/families/early.cpp
        src/nn/families/experts.cpp
+       src/nn/generation.cpp
        src/nn/heads.cpp
        src/nn/kv_cache.cpp
        src/nn/model.cpp

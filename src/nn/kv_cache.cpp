@@ -25,7 +25,7 @@ bool add_room(std::size_t& sum, std::size_t heads, std::size_t width, std::size_
 
 }  // namespace
 
-Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity) {
+Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity, std::size_t context) {
   if (capacity == 0) return fail(ErrorCode::usage, "a cache for 0 tokens; expected at least 1");
   return guarded([&]() -> Result<KvCache> {
     KvCache cache;
@@ -42,7 +42,7 @@ Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity) {
       return fail(ErrorCode::out_of_memory, "a cache for " + std::to_string(capacity) + " tokens exceeds any memory");
     cache.keys_.resize(keys);
     cache.values_.resize(values);
-    for (const Rope& rope : config.ropes) cache.frequencies_.push_back(rope_frequencies(rope, capacity));
+    for (const Rope& rope : config.ropes) cache.frequencies_.push_back(rope_frequencies(rope, context != 0 ? context : capacity));
     return cache;
   });
 }

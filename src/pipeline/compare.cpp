@@ -2,6 +2,7 @@
 #include "kvant/pipeline/compare.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 #include <utility>
@@ -184,15 +185,17 @@ struct Side {
                 Matrix<float>(logit_rows(vocabulary), vocabulary)};
   }
   Status run(std::span<const std::int32_t> ids, const Context& context) {
-    return model->hidden_states(ids, cache, states.view().rows(0, ids.size()), context);
+    return model->hidden_states(std::array{nn::SequenceRows{ids, &cache}}, states.view().rows(0, ids.size()), work,
+                                context);
   }
   Status compute_logits(std::size_t first, std::size_t count, const Context& context) {
-    return model->logits_of(states.view().rows(first, count), logits.view().rows(0, count), context);
+    return model->logits_of(states.view().rows(first, count), logits.view().rows(0, count), work, context);
   }
 
   const nn::Model* model;
   nn::KvCache cache;
   Matrix<float> states, logits;
+  nn::Workspace work{};
 };
 
 /// Two models on the same ids.

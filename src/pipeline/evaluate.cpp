@@ -3,6 +3,7 @@
 #include "core/guard.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <numbers>
@@ -27,50 +28,94 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t id) n
   return std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(id)] - peak);
 }
 
-/// The sum over a window's positions that have an id after them; `seconds` takes what the model needed.
+using Window = std::span<const std::int32_t>;
+
+/// Sums over windows' positions that have an id after them; `seconds` takes what the model needed.
 class WindowScorer {
  public:
-  WindowScorer(const nn::Model& model, nn::KvCache cache, const Context& context)
+  /// Windows have up to `size` ids, and positions as in a context of so many.
+  WindowScorer(const nn::Model& model, std::size_t size, const Context& context)
       : model_(model),
-        cache_(std::move(cache)),
+        size_(size),
         context_(context),
         states_(kPositions, model.config().hidden),
         logits_(logit_rows(model.config().vocabulary), model.config().vocabulary) {}
 
-  Result<double> score(std::span<const std::int32_t> window, double& seconds) {
-    cache_.clear();
-    double sum = 0;
-    for (std::size_t first = 0; first < window.size(); first += kPositions) {
-      const auto ids = window.subspan(first, std::min(kPositions, window.size() - first));
-      const MatrixView<float> states = states_.view().rows(0, ids.size());
-      const auto start = Clock::now();
-      if (const Status ok = model_.hidden_states(ids, cache_, states, context_); !ok) return propagate(ok);
-      seconds += std::chrono::duration<double>(Clock::now() - start).count();
-      for (std::size_t r = 0; r < ids.size(); r += logits_.rows()) {
-        const auto part = states.rows(r, std::min(logits_.rows(), ids.size() - r));
-        if (const Status ok = score_rows(part, window.subspan(first + r), seconds, sum); !ok) return propagate(ok);
+  /// How many of the windows go through the model together: one, or as many as fit into its rows.
+  static std::size_t group(std::span<const Window> windows) {
+    std::size_t count = 0;
+    std::size_t rows = 0;
+    while (count < windows.size() && rows + windows[count].size() <= kPositions) rows += windows[count++].size();
+    return std::max<std::size_t>(1, count);
+  }
+
+  /// One sum for each window of a group.
+  Result<std::vector<double>> score(std::span<const Window> windows, double& seconds) {
+    std::vector<double> sums(windows.size());
+    if (const Status ok = make_caches(windows.size()); !ok) return propagate(ok);
+    for (std::size_t first = 0; first < windows[0].size(); first += kPositions) {
+      std::vector<nn::SequenceRows> batch;
+      rows_.clear();
+      for (std::size_t w = 0; w < windows.size(); ++w) {
+        const Window ids = windows[w].subspan(first, std::min(kPositions, windows[w].size() - first));
+        batch.push_back({ids, &caches_[w]});
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+          const std::size_t next = first + i + 1;
+          rows_.push_back({w, next < windows[w].size() ? windows[w][next] : kNone});
+        }
       }
+      if (const Status ok = score_batch(batch, seconds, sums); !ok) return propagate(ok);
     }
-    return sum;
+    return sums;
   }
 
  private:
-  /// `ids` are those of the rows and what follows.
-  Status score_rows(MatrixView<const float> states, std::span<const std::int32_t> ids, double& seconds, double& sum) {
-    const MatrixView<float> logits = logits_.view().rows(0, states.rows());
-    const auto start = Clock::now();
-    if (const Status ok = model_.logits_of(states, logits, context_); !ok) return ok;
+  /// A position: whose, and which id comes after it.
+  struct Row {
+    std::size_t window;
+    std::int32_t next;
+  };
+  static constexpr std::int32_t kNone = -1;
+
+  /// Empty ones. Windows beside others are short.
+  Status make_caches(std::size_t count) {
+    while (caches_.size() < count) {
+      auto cache = nn::KvCache::make(model_.config(), caches_.empty() ? size_ : std::min(size_, kPositions), size_);
+      if (!cache) return propagate(cache);
+      caches_.push_back(std::move(*cache));
+    }
+    for (nn::KvCache& cache : caches_) cache.clear();
+    return {};
+  }
+
+  Status score_batch(std::span<const nn::SequenceRows> batch, double& seconds, std::vector<double>& sums) {
+    const MatrixView<float> states = states_.view().rows(0, rows_.size());
+    auto start = Clock::now();
+    if (const Status ok = model_.hidden_states(batch, states, work_, context_); !ok) return ok;
     seconds += std::chrono::duration<double>(Clock::now() - start).count();
-    std::vector<double> nll(std::min(states.rows(), ids.size() - 1));
-    context_.for_each(nll.size(), [&](std::size_t i) { nll[i] = negative_log_likelihood(logits.row(i), ids[i + 1]); });
-    for (const double x : nll) sum += x;
+    for (std::size_t first = 0; first < rows_.size(); first += logits_.rows()) {
+      const std::size_t count = std::min(logits_.rows(), rows_.size() - first);
+      const MatrixView<float> logits = logits_.view().rows(0, count);
+      start = Clock::now();
+      if (const Status ok = model_.logits_of(states.rows(first, count), logits, work_, context_); !ok) return ok;
+      seconds += std::chrono::duration<double>(Clock::now() - start).count();
+      std::vector<double> nll(count);
+      context_.for_each(count, [&](std::size_t i) {
+        const std::int32_t next = rows_[first + i].next;
+        if (next != kNone) nll[i] = negative_log_likelihood(logits.row(i), next);
+      });
+      for (std::size_t i = 0; i < count; ++i) sums[rows_[first + i].window] += nll[i];
+    }
     return {};
   }
 
   const nn::Model& model_;
-  nn::KvCache cache_;
+  const std::size_t size_;
   const Context& context_;
+  std::vector<nn::KvCache> caches_;
+  nn::Workspace work_;
   Matrix<float> states_, logits_;
+  std::vector<Row> rows_;
 };
 
 Result<double> measure_generation(const nn::Model& model, std::span<const std::int32_t> ids, std::size_t count,
@@ -82,12 +127,17 @@ Result<double> measure_generation(const nn::Model& model, std::span<const std::i
   auto cache = nn::KvCache::make(model.config(), prompt + steps);
   if (!cache) return propagate(cache);
   Matrix<float> logits(1, model.config().vocabulary);
-  if (const Status ok = model.forward(ids.first(prompt), *cache, logits.view(), context); !ok) return propagate(ok);
+  nn::Workspace work;
+  const auto extend = [&](std::span<const std::int32_t> more) {
+    return model.forward(std::array{nn::SequenceRows{more, &*cache}}, logits.view(), work, context);
+  };
+  if (const Status ok = work.reserve(model, prompt, prompt + steps); !ok) return propagate(ok);
+  if (const Status ok = extend(ids.first(prompt)); !ok) return propagate(ok);
   const auto start = Clock::now();
   for (std::size_t i = 0; i < steps; ++i) {
     const auto row = logits.row(0);
     const auto next = static_cast<std::int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
-    if (const Status ok = model.forward({&next, 1}, *cache, logits.view(), context); !ok) return propagate(ok);
+    if (const Status ok = extend({&next, 1}); !ok) return propagate(ok);
   }
   return static_cast<double>(steps) / std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -98,19 +148,22 @@ Result<Evaluation> evaluate_windows(const nn::Model& model, const Dataset& data,
   if (!size) return propagate(size);
   const auto windows = split_windows(data.ids, *size, options.document_id);
   if (!windows) return propagate(windows);
-  auto cache = nn::KvCache::make(model.config(), *size);
-  if (!cache) return propagate(cache);
-  WindowScorer scorer(model, std::move(*cache), context);
+  WindowScorer scorer(model, *size, context);
   std::vector<WindowSum> scores;
   double seconds = 0;
   std::size_t done = 0;
-  for (const std::span<const std::int32_t> ids : *windows) {
-    const auto sum = scorer.score(ids, seconds);
-    if (!sum) return propagate(sum);
-    if (const Status ok = check_window(*sum, "the model", scores.size() + 1, done, ids.size()); !ok)
-      return propagate(ok);
-    scores.push_back({*sum, ids.size() - 1});
-    done += ids.size();
+  for (std::size_t first = 0; first < windows->size();) {
+    const auto rest = std::span<const Window>(*windows).subspan(first);
+    const auto group = rest.first(WindowScorer::group(rest));
+    const auto sums = scorer.score(group, seconds);
+    if (!sums) return propagate(sums);
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      if (const Status ok = check_window((*sums)[i], "the model", scores.size() + 1, done, group[i].size()); !ok)
+        return propagate(ok);
+      scores.push_back({(*sums)[i], group[i].size() - 1});
+      done += group[i].size();
+    }
+    first += group.size();
     if (!progress.advance("window", done, data.ids.size())) return fail(ErrorCode::interrupted, "interrupted");
   }
   const auto mean = mean_over(scores);

@@ -124,6 +124,50 @@ TEST_F(Generate, EndsAtEveryIdThatAFileNames) {
   EXPECT_EQ(count(), static_cast<double>(first[6]));  // the others still count
 }
 
+TEST_F(Generate, ContinuesSeveralPromptsAsEachAlone) {
+  const std::vector<std::string> prompts{"ab", "b", "aabba", "a", "bb", "abab", "ba"};
+  std::string lines;
+  for (const std::string& p : prompts) lines += (p == "aabba" ? '"' + p + '"' : p) + "\n";
+  folder_.write("prompts.txt", lines);
+  // Texts end after different numbers of tokens, so that others take their places.
+  folder_.write("generation_config.json", R"({"eos_token_id": [5, 9, 21]})");
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"generate", folder_.path(), "--temperature", "2", "-n", "40", "--seed", "11"});
+    return run_kvant(more);
+  };
+  for (const char* parallel : {"1", "3", "8"}) {
+    const Outcome all = run({"--prompts", folder_ / "prompts.txt", "--parallel", parallel, "--json"});
+    ASSERT_EQ(all.exit, 0) << all.err;
+    const kvant::io::Json document = json_of(all.out);
+    const auto rows = document.find("prompts")->items();
+    ASSERT_EQ(rows.size(), prompts.size());
+    std::string expected;
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      const kvant::io::Json alone = json_of(run({"--prompt", prompts[i], "--json"}).out);
+      EXPECT_EQ(text_at(rows[i], "text"), text_at(alone, "text")) << prompts[i];
+      EXPECT_EQ(number_at(rows[i], "tokens"), number_at(alone, "tokens"));
+      expected += kvant::io::to_text(rows[i]) + "\n";
+    }
+    EXPECT_EQ(run({"--prompts", folder_ / "prompts.txt", "--parallel", parallel}).out, expected);
+  }
+}
+
+TEST_F(Generate, RefusesPromptsThatAreNone) {
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"generate", folder_.path()});
+    return more;
+  };
+  expect_error(with({}), 2, "usage");
+  folder_.write("prompts.txt", "");
+  expect_error(with({"--prompts", folder_ / "prompts.txt"}), 2, "usage");
+  expect_error(with({"--prompts", folder_ / "prompts.txt", "--prompt", "a"}), 2, "usage");
+  folder_.write("prompts.txt", "ab\n\"b\n");
+  expect_error(with({"--prompts", folder_ / "prompts.txt"}), 3, "bad_json");
+  expect_error(with({"--prompts", folder_ / "absent.txt"}), 5, "not_found");
+  folder_.write("prompts.txt", "ab\n\nb\n");
+  expect_error(with({"--prompts", folder_ / "prompts.txt"}), 2, "usage");
+}
+
 TEST_F(Generate, RefusesEndIdsThatAreNone) {
   folder_.write("generation_config.json", R"({"eos_token_id": "</s>"})");
   const kvant::io::Json error = expect_error(line({}), 3, "bad_config");

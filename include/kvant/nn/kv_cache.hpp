@@ -14,9 +14,9 @@ namespace kvant::nn {
 
 class KvCache {
  public:
-  /// Room for `capacity` tokens, all of it allocated. Positions that are stretched to a context are to this one.
-  /// Errors: usage (capacity 0), out_of_memory.
-  [[nodiscard]] static Result<KvCache> make(const ModelConfig& config, std::size_t capacity);
+  /// Room for `capacity` tokens, all of it allocated. Rotations that depend on the context are those of `context`, or
+  /// of the capacity where that is 0. Errors: usage (capacity 0), out_of_memory.
+  [[nodiscard]] static Result<KvCache> make(const ModelConfig& config, std::size_t capacity, std::size_t context = 0);
 
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   /// Tokens seen; the next one's position.

@@ -62,7 +62,7 @@ class Continuation {
 class Generate final : public Command {
  public:
   void define(Options& options) override {
-    options.path({"MODEL", "", "a model's folder with tokenizer.json, float or quantized"}, model_, Need::required);
+    options.path({"MODEL", "", "a model's folder with its tokenizer, float or quantized"}, model_, Need::required);
     options.text({"--prompt", "TEXT", "what to continue"}, prompt_, Need::required);
     options.whole({"-n,--tokens", "N", "how many tokens at most; the end of text comes first"}, tokens_, 1, 1'000'000);
     options.real({"--temperature", "T", "0: the most likely token; above: a draw"}, temperature_, 0, 100);

@@ -55,7 +55,10 @@ Status CharsMap::check() const {
     const std::uint32_t value = below < units_.size() ? value_of(units_[below]) : UINT32_MAX;
     if (value >= replacements_.size() || is_continuation(replacements_[value]))
       return fail(ErrorCode::bad_tokenizer,
-                  "unit " + std::to_string(at) + " of the charsmap's trie leads to no " + "replacement");
+                  "unit " + std::to_string(at) + " of the charsmap's trie leads to no replacement");
+    if (const std::size_t bytes = replacement(value).size(); bytes > kMaxMatchedBytes)
+      return fail(ErrorCode::limit, "a replacement of " + std::to_string(bytes) + " bytes in the charsmap; at most " +
+                                        std::to_string(kMaxMatchedBytes) + " are read");
   }
   return {};
 }

@@ -22,7 +22,7 @@ class CharsMap {
     std::string_view text;   ///< by which; it lives as long as this map
   };
 
-  /// Errors: bad_tokenizer, without a place.
+  /// Errors: bad_tokenizer, limit (a replacement of more than kMaxMatchedBytes); they name no place.
   [[nodiscard]] static Result<CharsMap> read(std::string_view bytes);
 
   /// The shortest or the longest entry that `text` (valid UTF-8) begins with. Entries of more than kMaxMatchedBytes,

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -57,11 +56,9 @@ class Trie {
   static constexpr std::uint32_t kNone = UINT32_MAX;
 
   [[nodiscard]] std::optional<Node> child(Node node, char byte) const noexcept {
-    const char* const labels = labels_.data();
-    const std::size_t count = first_child_[node + 1] - first_child_[node];
-    const void* const found = count == 0 ? nullptr : std::memchr(labels + first_child_[node], byte, count);
-    if (found == nullptr) return std::nullopt;
-    return static_cast<Node>(static_cast<const char*>(found) - labels);
+    const std::size_t at = std::string_view(labels_).substr(0, first_child_[node + 1]).find(byte, first_child_[node]);
+    if (at == std::string_view::npos) return std::nullopt;
+    return static_cast<Node>(at);
   }
 
   std::string labels_;                      // the byte that leads to each node

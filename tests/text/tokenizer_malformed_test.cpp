@@ -187,6 +187,44 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
        {.pre_tokenizer =
             R"({"type": "Metaspace", "replacement": "_", "add_prefix_space": false, "prepend_scheme": "always"})"},
        "bad_tokenizer"},
+      {"charsmap that is no text",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": 1})"},
+       "bad_tokenizer"},
+      {"charsmap of null", {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": null})"}, "bad_tokenizer"},
+      {"charsmap of nothing",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": ""})"},
+       "bad_tokenizer"},
+      {"charsmap of three letters",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "AAA"})"},
+       "bad_tokenizer"},
+      {"charsmap of other letters",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "AA-A"})"},
+       "bad_tokenizer"},
+      {"charsmap with bits left over",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "AAAAAGIAAB=="})"},
+       "bad_tokenizer"},
+      {"charsmap whose trie is too long",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "/////wAAAAA="})"},
+       "bad_tokenizer"},
+      {"a BERT that does not say whether it cleans", {.normalizer = R"({"type": "BertNormalizer"})"}, "bad_tokenizer"},
+      {"two delimiters", {.pre_tokenizer = R"({"type": "CharDelimiterSplit", "delimiter": "ab"})"}, "bad_tokenizer"},
+      {"punctuation that goes nowhere",
+       {.pre_tokenizer = R"({"type": "Punctuation", "behavior": "Sideways"})"},
+       "unsupported"},
+      {"white space with settings", {.pre_tokenizer = R"({"type": "Whitespace", "odd": 1})"}, "unsupported"},
+      {"BERT without tokens", {.post_processor = R"({"type": "BertProcessing"})"}, "bad_tokenizer"},
+      {"BERT without an id",
+       {.post_processor = R"({"type": "BertProcessing", "cls": ["a"], "sep": ["b", 1]})"},
+       "bad_tokenizer"},
+      {"BERT with an id of no token",
+       {.post_processor = R"({"type": "RobertaProcessing", "cls": ["a", 0], "sep": ["b", 9]})"},
+       "bad_tokenizer"},
+      {"two that add tokens",
+       {.post_processor = R"({"type": "Sequence", "processors": [
+         {"type": "BertProcessing", "cls": ["a", 0], "sep": ["b", 1]},
+         {"type": "BertProcessing", "cls": ["a", 0], "sep": ["b", 1]}]})"},
+       "unsupported"},
+      {"word pieces without a prefix", {.decoder = R"({"type": "WordPiece", "cleanup": true})"}, "bad_tokenizer"},
       {"strip of two characters",
        {.decoder = R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})"},
        "bad_tokenizer"},
@@ -205,6 +243,12 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
        "unsupported"},
       {"a template without the text", {.post_processor = template_of("[]", "{}")}, "unsupported"},
   });
+}
+
+TEST(MalformedTokenizer, ReadsBase64WithPadding) {
+  for (const std::string_view map : {"AAAAAGIAAA==", "AAAAAGIAAAA=", "AAAAAGIA"})
+    EXPECT_TRUE(
+        make({.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": ")" + std::string(map) + "\"}"}));
 }
 
 TEST(MalformedTokenizer, RefusesWrongAddedTokens) {

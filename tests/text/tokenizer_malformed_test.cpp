@@ -187,6 +187,28 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
        {.pre_tokenizer =
             R"({"type": "Metaspace", "replacement": "_", "add_prefix_space": false, "prepend_scheme": "always"})"},
        "bad_tokenizer"},
+      {"strip of two characters",
+       {.decoder = R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})"},
+       "bad_tokenizer"},
+      {"strip of minus one",
+       {.decoder = R"({"type": "Strip", "content": "a", "start": -1, "stop": 0})"},
+       "bad_tokenizer"},
+      {"a template's token without ids",
+       {.post_processor = template_of(R"([{"SpecialToken": {"id": "S"}}, {"Sequence": {"id": "A"}}])", "{}")},
+       "bad_tokenizer"},
+      {"a template's id without a token",
+       {.post_processor = template_of(R"([{"SpecialToken": {"id": "S"}}, {"Sequence": {"id": "A"}}])",
+                                      R"({"S": {"id": "S", "ids": [9], "tokens": ["S"]}})")},
+       "bad_tokenizer"},
+      {"a template for two texts",
+       {.post_processor = template_of(R"([{"Sequence": {"id": "A"}}, {"Sequence": {"id": "B"}}])", "{}")},
+       "unsupported"},
+      {"a template without the text", {.post_processor = template_of("[]", "{}")}, "unsupported"},
+  });
+}
+
+TEST(MalformedTokenizer, RefusesWrongPartsOfBertAndT5) {
+  expect_refused({
       {"charsmap that is no text",
        {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": 1})"},
        "bad_tokenizer"},
@@ -225,23 +247,6 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
          {"type": "BertProcessing", "cls": ["a", 0], "sep": ["b", 1]}]})"},
        "unsupported"},
       {"word pieces without a prefix", {.decoder = R"({"type": "WordPiece", "cleanup": true})"}, "bad_tokenizer"},
-      {"strip of two characters",
-       {.decoder = R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})"},
-       "bad_tokenizer"},
-      {"strip of minus one",
-       {.decoder = R"({"type": "Strip", "content": "a", "start": -1, "stop": 0})"},
-       "bad_tokenizer"},
-      {"a template's token without ids",
-       {.post_processor = template_of(R"([{"SpecialToken": {"id": "S"}}, {"Sequence": {"id": "A"}}])", "{}")},
-       "bad_tokenizer"},
-      {"a template's id without a token",
-       {.post_processor = template_of(R"([{"SpecialToken": {"id": "S"}}, {"Sequence": {"id": "A"}}])",
-                                      R"({"S": {"id": "S", "ids": [9], "tokens": ["S"]}})")},
-       "bad_tokenizer"},
-      {"a template for two texts",
-       {.post_processor = template_of(R"([{"Sequence": {"id": "A"}}, {"Sequence": {"id": "B"}}])", "{}")},
-       "unsupported"},
-      {"a template without the text", {.post_processor = template_of("[]", "{}")}, "unsupported"},
   });
 }
 

@@ -79,21 +79,32 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/rewrite.cpp
        src/pipeline/windows.cpp
        src/text/added_tokens.cpp
+       src/text/base64.cpp
        src/text/bpe.cpp
+       src/text/chars_map.cpp
        src/text/decode_steps.cpp
        src/text/decoder.cpp
        src/text/end_ids.cpp
        src/text/json_node.cpp
        src/text/metaspace.cpp
+       src/text/model.cpp
        src/text/normalizer.cpp
        src/text/pattern.cpp
+       src/text/piece_bpe.cpp
+       src/text/piece_model.cpp
+       src/text/piece_normalizer.cpp
        src/text/post_processor.cpp
        src/text/pre_tokenizer.cpp
+       src/text/protobuf.cpp
        src/text/regex_syntax.cpp
+       src/text/sentencepiece.cpp
        src/text/tokenizer.cpp
+       src/text/trie.cpp
        src/text/unicode.cpp
+       src/text/unigram.cpp
        src/text/utf8.cpp
-       src/text/vocabulary.cpp)
+       src/text/vocabulary.cpp
+       src/text/word_piece.cpp)
 endif()
 
 set(KVANT_CLI_SOURCES

@@ -46,9 +46,9 @@ Result<Dataset> load_text(const io::InputFile& file, const std::filesystem::path
   if (file.size() > kMaxText)
     return fail(ErrorCode::limit, "a text of " + std::to_string(file.size()) + " bytes, expected at most 1 GiB",
                 {file.path().string(), {}, {}});
-  if (!std::filesystem::is_regular_file(model / "tokenizer.json"))
+  if (!text::Tokenizer::file_in(model))
     return fail(ErrorCode::unsupported,
-                "text needs the model's tokenizer.json, and there is none in " + model.string() +
+                "text needs the model's tokenizer.json or tokenizer.model, and there is neither in " + model.string() +
                     "; give token ids (.npy) instead",
                 {file.path().string(), {}, {}});
   auto tokenizer = text::Tokenizer::load(model);

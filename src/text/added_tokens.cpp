@@ -11,13 +11,6 @@ namespace kvant::text {
 
 namespace {
 
-/// Bounds what a text can cost: bytes x this many comparisons.
-constexpr std::size_t kMaxContentBytes = 512;
-
-/// \w of Unicode (UTS 18, annex C): Alphabetic, M, Nd, Pc, Join_Control.
-constexpr std::string_view kWordCharacter =
-    R"([\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189}])";
-
 std::string in_quotes(std::string_view token) { return "\"" + io::printable(token, 80) + "\""; }
 
 }  // namespace
@@ -45,6 +38,15 @@ Result<AddedTokens> AddedTokens::from_json(const std::optional<JsonNode>& node, 
   return result;
 }
 
+AddedTokens AddedTokens::never_in_text(std::vector<AddedToken> tokens) {
+  AddedTokens result;
+  for (AddedToken& token : tokens) {
+    const auto entry = result.tokens_.insert_or_assign(token.id, std::move(token)).first;
+    result.by_content_.emplace(entry->second.content, &entry->second);
+  }
+  return result;
+}
+
 Result<AddedToken> AddedTokens::read(const JsonNode& node, const Normalizer& normalizer) {
   if (auto ok = node.only({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}); !ok)
     return propagate(ok);
@@ -67,15 +69,15 @@ Result<AddedToken> AddedTokens::read(const JsonNode& node, const Normalizer& nor
   if (!pattern) return propagate(pattern);
   token.pattern = std::move(pattern->text);
   if (token.content.empty() || token.pattern.empty()) return node.error(ErrorCode::bad_tokenizer, "an empty token");
-  if (token.pattern.size() > kMaxContentBytes)
+  if (token.pattern.size() > kMaxMatchedBytes)
     return node.error(ErrorCode::limit, "a token of " + std::to_string(token.pattern.size()) + " bytes; at most " +
-                                            std::to_string(kMaxContentBytes) + " are looked for");
+                                            std::to_string(kMaxMatchedBytes) + " are looked for");
   return token;
 }
 
 Status AddedTokens::add(AddedToken token, const JsonNode& node) {
   if (token.single_word && !word_character_) {
-    auto pattern = Pattern::regex(kWordCharacter);
+    auto pattern = Pattern::regex("[" + std::string(kWordCharacters) + "]");
     if (!pattern) return propagate(pattern);
     word_character_ = *std::move(pattern);
   }
@@ -85,8 +87,8 @@ Status AddedTokens::add(AddedToken token, const JsonNode& node) {
   return {};
 }
 
-Status AddedTokens::build(Dictionary& dictionary, bool normalized, const JsonNode& node) {
-  auto& tokens = dictionary.tokens;
+Status AddedTokens::build(Trie& patterns, bool normalized, const JsonNode& node) const {
+  std::vector<const AddedToken*> tokens;
   for (const auto& [id, token] : tokens_)
     if (token.normalized == normalized) tokens.push_back(&token);
   std::sort(tokens.begin(), tokens.end(),
@@ -96,42 +98,24 @@ Status AddedTokens::build(Dictionary& dictionary, bool normalized, const JsonNod
   if (same != tokens.end())
     return node.error(ErrorCode::bad_tokenizer, in_quotes((*same)->content) + " and " + in_quotes(same[1]->content) +
                                                     " are the same once normalized");
-  for (const AddedToken* token : tokens) ++dictionary.first[static_cast<unsigned char>(token->pattern[0]) + 1U];
-  for (std::size_t i = 1; i < dictionary.first.size(); ++i) dictionary.first[i] += dictionary.first[i - 1];
+  std::vector<Trie::Entry> entries;
+  for (const AddedToken* token : tokens) entries.push_back({token->pattern, static_cast<std::uint32_t>(token->id)});
+  patterns = Trie(std::move(entries));
   return {};
 }
 
-/// The longest token whose pattern stands at `pos`. Tokens that share the first bytes stand side by side, the shortest
-/// first; each further byte of the text narrows them down.
-const AddedToken* AddedTokens::longest_at(const Dictionary& dictionary, std::string_view text,
-                                          std::size_t pos) noexcept {
-  const auto lead = static_cast<unsigned char>(text[pos]);
-  auto begin = dictionary.tokens.begin() + dictionary.first[lead];
-  auto end = dictionary.tokens.begin() + dictionary.first[lead + 1U];
-  const AddedToken* longest = nullptr;
-  for (std::size_t depth = 1; begin != end; ++depth) {
-    if ((*begin)->pattern.size() == depth) longest = *begin++;
-    if (begin == end || pos + depth == text.size()) break;
-    // Bytes compare as unsigned, like the patterns in the sort.
-    const auto next = static_cast<unsigned char>(text[pos + depth]);
-    const auto byte = [depth](const AddedToken* token) { return static_cast<unsigned char>(token->pattern[depth]); };
-    begin = std::partition_point(begin, end, [&](const AddedToken* token) { return byte(token) < next; });
-    end = std::partition_point(begin, end, [&](const AddedToken* token) { return byte(token) == next; });
-  }
-  return longest;
-}
-
 Result<std::vector<Segment>> AddedTokens::split(std::string_view text, bool normalized) const {
-  const Dictionary& dictionary = normalized ? normalized_ : raw_;
+  const Trie& patterns = normalized ? normalized_ : raw_;
   std::vector<Segment> segments;
   std::size_t done = 0;
-  for (std::size_t pos = 0; pos < text.size() && !dictionary.tokens.empty();) {
-    const AddedToken* token = longest_at(dictionary, text, pos);
-    if (token == nullptr) {
+  for (std::size_t pos = 0; pos < text.size() && !patterns.empty();) {
+    const auto match = patterns.longest(text.substr(pos));
+    if (!match) {
       ++pos;
       continue;
     }
-    Range range{pos, pos + token->pattern.size()};
+    const AddedToken* token = find(static_cast<std::int32_t>(match->value));
+    Range range{pos, pos + match->length};
     pos = range.end;
     if (token->single_word) {
       const auto alone = stands_alone(text, range);

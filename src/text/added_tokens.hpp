@@ -2,7 +2,6 @@
 // The "added_tokens" of tokenizer.json: found in the text as they stand, before it is cut into words.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -15,6 +14,7 @@
 #include "kvant/core/error.hpp"
 #include "normalizer.hpp"
 #include "pattern.hpp"
+#include "trie.hpp"
 #include "vocabulary.hpp"
 
 namespace kvant::text {
@@ -43,6 +43,9 @@ class AddedTokens {
   [[nodiscard]] static Result<AddedTokens> from_json(const std::optional<JsonNode>& node, const Vocabulary& vocabulary,
                                                      const Normalizer& normalizer);
 
+  /// Tokens that only decoding knows: text never becomes them. Contract: each id stands once.
+  [[nodiscard]] static AddedTokens never_in_text(std::vector<AddedToken> tokens);
+
   /// Cuts a text, before it is normalized or after, at the tokens that are looked for there: of several, the leftmost,
   /// then the longest.
   [[nodiscard]] Result<std::vector<Segment>> split(std::string_view text, bool normalized) const;
@@ -53,23 +56,15 @@ class AddedTokens {
   [[nodiscard]] std::size_t id_end() const noexcept;
 
  private:
-  /// Tokens in the order of their patterns, and for each first byte where it begins.
-  struct Dictionary {
-    std::vector<const AddedToken*> tokens;
-    std::array<std::uint32_t, 257> first{};
-  };
-
   [[nodiscard]] static Result<AddedToken> read(const JsonNode& node, const Normalizer& normalizer);
   [[nodiscard]] Status add(AddedToken token, const JsonNode& node);
-  [[nodiscard]] Status build(Dictionary& dictionary, bool normalized, const JsonNode& node);
-  [[nodiscard]] static const AddedToken* longest_at(const Dictionary& dictionary, std::string_view text,
-                                                    std::size_t pos) noexcept;
+  [[nodiscard]] Status build(Trie& patterns, bool normalized, const JsonNode& node) const;
   [[nodiscard]] Result<bool> stands_alone(std::string_view text, Range range) const;
 
   std::map<std::int32_t, AddedToken> tokens_;  // nodes never move
   TextMap<const AddedToken*> by_content_;
-  Dictionary raw_;
-  Dictionary normalized_;
+  Trie raw_;  // patterns with their ids
+  Trie normalized_;
   std::optional<Pattern> word_character_;  // present where a token asks for single words
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "decode_steps.hpp"
 
+#include <array>
 #include <charconv>
 #include <cstdint>
 #include <optional>
@@ -9,6 +10,7 @@
 #include "byte_level.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/io/utf8.hpp"
+#include "metaspace.hpp"
 #include "utf8.hpp"
 
 namespace kvant::text {
@@ -34,6 +36,13 @@ std::optional<std::string> alphabet_bytes(std::string_view token) {
     bytes.push_back(static_cast<char>(kAlphabetByte[code]));
   }
   return bytes;
+}
+
+std::string replaced(std::string_view text, std::string_view pattern, std::string_view content) {
+  std::string out;
+  for (std::size_t at; (at = text.find(pattern)) != std::string_view::npos; text.remove_prefix(at + pattern.size()))
+    out.append(text.substr(0, at)).append(content);
+  return out.append(text);
 }
 
 }  // namespace
@@ -172,6 +181,82 @@ Pieces SpacesStep::run(Pieces pieces, bool) {
     if (piece.ends) drop_ = false;
   }
   return pieces;
+}
+
+WordPieceStep::WordPieceStep(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+
+Pieces WordPieceStep::run(const Pieces& pieces, bool last) {
+  Pieces out;
+  for (const Piece& piece : pieces) {
+    token_.append(piece.text);
+    if (!piece.ends) continue;
+    out.push_back({word()});
+    token_.clear();
+    first_ = false;
+  }
+  if (last && !token_.empty()) out.push_back({word()});
+  return out;
+}
+
+std::string WordPieceStep::word() const {
+  std::string text = token_;
+  if (!first_) {
+    if (text.starts_with(prefix_))
+      text.erase(0, prefix_.size());
+    else
+      text.insert(0, " ");
+  }
+  if (!cleanup_) return text;
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kReplacements{{{" .", "."},
+                                                                                         {" ?", "?"},
+                                                                                         {" !", "!"},
+                                                                                         {" ,", ","},
+                                                                                         {" ' ", "'"},
+                                                                                         {" n't", "n't"},
+                                                                                         {" 'm", "'m"},
+                                                                                         {" do not", " don't"},
+                                                                                         {" 's", "'s"},
+                                                                                         {" 've", "'ve"},
+                                                                                         {" 're", "'re"}}};
+  for (const auto& [pattern, content] : kReplacements) text = replaced(text, pattern, content);
+  return text;
+}
+
+Pieces PieceStep::run(const Pieces& pieces, bool last) {
+  Pieces out;
+  for (const Piece& piece : pieces) {
+    if (const auto byte = settings_.bytes ? named_byte(piece.text) : std::nullopt) {
+      bytes_.push_back(*byte);
+      continue;
+    }
+    end_bytes(bytes_.size(), out);
+    std::string_view token = piece.text;
+    if (at_start_ && !dropped_ && settings_.drop_first_space && token.starts_with(kVisibleSpace)) {
+      token.remove_prefix(kVisibleSpace.size());
+      dropped_ = !settings_.drop_each_at_start;
+    }
+    give(replaced(token, kVisibleSpace, " "), out);
+  }
+  end_bytes(bytes_.size() - (last ? 0 : unfinished_utf8(bytes_)), out);
+  return out;
+}
+
+/// Hands the first `count` bytes on.
+void PieceStep::end_bytes(std::size_t count, Pieces& out) {
+  std::string_view rest = std::string_view(bytes_).substr(0, count);
+  std::string text;
+  while (const auto bad = io::find_invalid_utf8(rest)) {
+    text.append(rest.substr(0, *bad)).append(kReplacementCharacter);
+    rest.remove_prefix(*bad + 1);
+  }
+  give(text.append(rest), out);
+  bytes_.erase(0, count);
+}
+
+void PieceStep::give(std::string text, Pieces& out) {
+  if (text.empty()) return;
+  at_start_ = false;
+  out.push_back({std::move(text)});
 }
 
 Pieces JoinStep::run(Pieces pieces, bool) {

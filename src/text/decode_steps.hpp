@@ -94,6 +94,44 @@ class SpacesStep {
   bool drop_;  // in this token
 };
 
+/// WordPiece: a space before each token but the first, unless it continues a word, whose prefix is taken off; `cleanup`
+/// then takes spaces before punctuation and English contractions away.
+class WordPieceStep {
+ public:
+  WordPieceStep(std::string prefix, bool cleanup);
+  [[nodiscard]] Pieces run(const Pieces& pieces, bool last);
+
+ private:
+  [[nodiscard]] std::string word() const;
+
+  std::string prefix_;
+  bool cleanup_;
+  std::string token_;  // so far
+  bool first_ = true;
+};
+
+/// SentencePiece: visible spaces are spaces, and the first one is dropped where texts are given one when they are
+/// encoded. Runs of byte tokens are bytes; each that is part of no character is one U+FFFD.
+class PieceStep {
+ public:
+  struct Settings {
+    bool bytes = false;              ///< there are byte tokens
+    bool drop_first_space = true;    ///< of the text
+    bool drop_each_at_start = true;  ///< of each token, until there is text
+  };
+  explicit PieceStep(Settings settings) : settings_(settings) {}
+  [[nodiscard]] Pieces run(const Pieces& pieces, bool last);
+
+ private:
+  void end_bytes(std::size_t count, Pieces& out);
+  void give(std::string text, Pieces& out);
+
+  Settings settings_;
+  std::string bytes_;  // of a character that is not complete
+  bool at_start_ = true;
+  bool dropped_ = false;  // the first space
+};
+
 /// What stands in for a decoder where a file has none: a space between tokens.
 class JoinStep {
  public:

@@ -22,6 +22,7 @@ Status Decoder::add(const JsonNode& node) {
   if (*type == "Replace") return add_replace(node);
   if (*type == "Strip") return add_strip(node);
   if (*type == "Metaspace") return add_metaspace(node);
+  if (*type == "WordPiece") return add_word_piece(node);
   if (*type == "ByteLevel") {
     steps_.emplace_back(ByteLevelStep{});
     return node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});  // these concern encoding
@@ -36,7 +37,8 @@ Status Decoder::add(const JsonNode& node) {
   }
   if (*type != "Sequence")
     return node.unsupported(
-        *type, "kvant has the decoders ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and Sequence");
+        *type,
+        "kvant has the decoders ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, WordPiece and Sequence");
   if (auto ok = node.only({"type", "decoders"}); !ok) return ok;
   const auto list = node.array("decoders");
   if (!list) return propagate(list);
@@ -77,6 +79,16 @@ Status Decoder::add_metaspace(const JsonNode& node) {
   auto settings = Metaspace::from_json(node);
   if (!settings) return propagate(settings);
   steps_.emplace_back(SpacesStep(std::move(settings->replacement), settings->prepend != Metaspace::Prepend::never));
+  return {};
+}
+
+Status Decoder::add_word_piece(const JsonNode& node) {
+  if (auto ok = node.only({"type", "prefix", "cleanup"}); !ok) return ok;
+  auto prefix = node.text("prefix");
+  if (!prefix) return propagate(prefix);
+  const auto cleanup = node.flag("cleanup");
+  if (!cleanup) return propagate(cleanup);
+  steps_.emplace_back(WordPieceStep(*std::move(prefix), *cleanup));
   return {};
 }
 

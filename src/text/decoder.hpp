@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -16,6 +17,10 @@ namespace kvant::text {
 /// Decodes one text; a copy of one that has decoded nothing yet decodes another.
 class Decoder {
  public:
+  Decoder() = default;
+  /// That of a tokenizer.model.
+  explicit Decoder(PieceStep step) { steps_.emplace_back(std::move(step)); }
+
   /// `node` is absent where the file says null: then tokens stand with a space between them.
   [[nodiscard]] static Result<Decoder> from_json(const std::optional<JsonNode>& node);
 
@@ -28,9 +33,11 @@ class Decoder {
   [[nodiscard]] Status add_replace(const JsonNode& node);
   [[nodiscard]] Status add_strip(const JsonNode& node);
   [[nodiscard]] Status add_metaspace(const JsonNode& node);
+  [[nodiscard]] Status add_word_piece(const JsonNode& node);
 
-  std::vector<std::variant<ByteLevelStep, ReplaceStep, ByteFallbackStep, FuseStep, StripStep, SpacesStep, JoinStep>>
-      steps_;
+  using Step = std::variant<ByteLevelStep, ReplaceStep, ByteFallbackStep, FuseStep, StripStep, SpacesStep,
+                            WordPieceStep, PieceStep, JoinStep>;
+  std::vector<Step> steps_;
 };
 
 }  // namespace kvant::text

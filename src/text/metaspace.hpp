@@ -5,11 +5,15 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "json_node.hpp"
 #include "kvant/core/error.hpp"
 
 namespace kvant::text {
+
+/// SentencePiece's visible space, U+2581.
+inline constexpr std::string_view kVisibleSpace = "\xE2\x96\x81";
 
 struct Metaspace {
   /// Which texts get a space before them: all, none, or what stands at the very start of the input.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "base64.hpp"
 #include "utf8.hpp"
 
 namespace kvant::text {
@@ -24,6 +25,32 @@ Passage by_character(const Passage& passage, Write write) {
   return result;
 }
 
+void write_unless_mark(std::string& text, char32_t c) {
+  if (!is_mark(c)) append_utf8(text, c);
+}
+
+// The steps of BertNormalizer.
+
+void write_unless_nonspacing_mark(std::string& text, char32_t c) {
+  if (!is_nonspacing_mark(c)) append_utf8(text, c);
+}
+
+void write_clean(std::string& text, char32_t c) {
+  const bool blank = c == '\t' || c == '\n' || c == '\r';
+  if (!blank && (c == 0xFFFD || is_control(c))) return;
+  append_utf8(text, is_white_space(c) ? U' ' : c);
+}
+
+/// CJK ideographs stand alone. U+2B820 to U+2B91F are none in `tokenizers`.
+void write_ideograph_apart(std::string& text, char32_t c) {
+  const bool apart = (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+                     (c >= 0x2A700 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) ||
+                     (c >= 0x2F800 && c <= 0x2FA1F);
+  if (apart) text.push_back(' ');
+  append_utf8(text, c);
+  if (apart) text.push_back(' ');
+}
+
 }  // namespace
 
 Result<Normalizer> Normalizer::from_json(const std::optional<JsonNode>& node) {
@@ -39,13 +66,16 @@ Status Normalizer::add(const JsonNode& node) {
   if (*type == "Prepend") return add_prepend(node);
   if (*type == "Replace") return add_replace(node);
   if (*type == "Strip") return add_strip(node);
-  using Plain = std::variant<Form, Lowercase, StripAccents>;
-  constexpr std::array<std::pair<std::string_view, Plain>, 6> kWithoutSettings{{{"NFC", Form::nfc},
-                                                                                {"NFD", Form::nfd},
-                                                                                {"NFKC", Form::nfkc},
-                                                                                {"NFKD", Form::nfkd},
-                                                                                {"Lowercase", Lowercase{}},
-                                                                                {"StripAccents", StripAccents{}}}};
+  if (*type == "BertNormalizer") return add_bert(node);
+  if (*type == "Precompiled") return add_precompiled(node);
+  using Plain = std::variant<Form, EachCharacter>;
+  constexpr std::array<std::pair<std::string_view, Plain>, 6> kWithoutSettings{
+      {{"NFC", Form::nfc},
+       {"NFD", Form::nfd},
+       {"NFKC", Form::nfkc},
+       {"NFKD", Form::nfkd},
+       {"Lowercase", EachCharacter{append_lower_case}},
+       {"StripAccents", EachCharacter{write_unless_mark}}}};
   for (const auto& [name, step] : kWithoutSettings) {
     if (*type != name) continue;
     std::visit([&](auto plain) { steps_.emplace_back(plain); }, step);
@@ -54,7 +84,7 @@ Status Normalizer::add(const JsonNode& node) {
   if (*type != "Sequence")
     return node.unsupported(*type,
                             "kvant has the normalizers Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, "
-                            "StripAccents, Strip and Sequence");
+                            "StripAccents, Strip, BertNormalizer, Precompiled and Sequence");
   if (auto ok = node.only({"type", "normalizers"}); !ok) return ok;
   const auto list = node.array("normalizers");
   if (!list) return propagate(list);
@@ -88,6 +118,39 @@ Status Normalizer::add_strip(const JsonNode& node) {
   const auto right = node.flag("strip_right");
   if (!right) return propagate(right);
   steps_.emplace_back(Strip{*left, *right});
+  return {};
+}
+
+/// Its settings say which of its steps there are.
+Status Normalizer::add_bert(const JsonNode& node) {
+  if (auto ok = node.only({"type", "clean_text", "handle_chinese_chars", "strip_accents", "lowercase"}); !ok) return ok;
+  const auto clean = node.flag("clean_text");
+  if (!clean) return propagate(clean);
+  const auto ideographs = node.flag("handle_chinese_chars");
+  if (!ideographs) return propagate(ideographs);
+  const auto lowercase = node.flag("lowercase");
+  if (!lowercase) return propagate(lowercase);
+  const auto strip = node.flag("strip_accents", *lowercase);
+  if (!strip) return propagate(strip);
+  if (*clean) steps_.emplace_back(EachCharacter{write_clean});
+  if (*ideographs) steps_.emplace_back(EachCharacter{write_ideograph_apart});
+  if (*strip) {
+    steps_.emplace_back(Form::nfd);
+    steps_.emplace_back(EachCharacter{write_unless_nonspacing_mark});
+  }
+  if (*lowercase) steps_.emplace_back(EachCharacter{append_lower_case});
+  return {};
+}
+
+Status Normalizer::add_precompiled(const JsonNode& node) {
+  if (auto ok = node.only({"type", "precompiled_charsmap"}); !ok) return ok;
+  const auto text = node.text("precompiled_charsmap");
+  if (!text) return propagate(text);
+  const auto bytes = from_base64(*text);
+  if (!bytes) return node.error(ErrorCode::bad_tokenizer, "\"precompiled_charsmap\" is no base64");
+  auto map = CharsMap::read(*bytes);
+  if (!map) return node.error(map.error().code, map.error().message);
+  steps_.emplace_back(*std::move(map));
   return {};
 }
 
@@ -148,13 +211,7 @@ Result<Passage> Normalizer::apply(Form step, Passage passage) {
   return passage;
 }
 
-Result<Passage> Normalizer::apply(Lowercase, Passage passage) { return by_character(passage, append_lower_case); }
-
-Result<Passage> Normalizer::apply(StripAccents, Passage passage) {
-  return by_character(passage, [](std::string& text, char32_t c) {
-    if (!is_mark(c)) append_utf8(text, c);
-  });
-}
+Result<Passage> Normalizer::apply(EachCharacter step, Passage passage) { return by_character(passage, step.write); }
 
 Result<Passage> Normalizer::apply(Strip step, Passage passage) {
   auto& [text, head] = passage;
@@ -163,6 +220,41 @@ Result<Passage> Normalizer::apply(Strip step, Passage passage) {
   text.erase(0, begin);
   head = std::min(head - std::min(head, begin), text.size());
   return passage;
+}
+
+/// As `tokenizers` reads the map: where a grapheme cluster of less than 6 bytes begins with an entry, the shortest of
+/// them replaces all of it; else each character is looked up.
+Result<Passage> Normalizer::apply(const CharsMap& step, Passage passage) {
+  constexpr std::size_t kShortCluster = 6;
+  const std::string_view source = passage.text;
+  Passage result;
+  result.text.reserve(source.size());
+  const auto write = [&](std::size_t begin, std::size_t end, std::string_view text) {
+    result.text.append(text);
+    if (begin < passage.head) result.head = result.text.size();
+    return end;
+  };
+  for (std::size_t pos = 0; pos < source.size() && result.text.size() <= kMaxTextBytes;) {
+    const std::size_t end = cluster_end(source, pos);
+    const std::string_view cluster = source.substr(pos, end - pos);
+    const auto found = cluster.size() < kShortCluster ? step.shortest(cluster) : CharsMap::Match{};
+    if (found.length > 0) {
+      pos = write(pos, end, found.text);
+      continue;
+    }
+    while (pos < end && result.text.size() <= kMaxTextBytes) {
+      const std::string_view letter = source.substr(pos, char_length(source[pos]));
+      const auto match = step.shortest(letter);
+      pos = write(pos, pos + letter.size(), match.length > 0 ? match.text : letter);
+    }
+  }
+  return result;  // one that is too long is refused by the caller
+}
+
+Result<Passage> Normalizer::apply(const PieceNormalizer& step, Passage passage) {
+  auto text = step.apply(passage.text);
+  if (!text) return propagate(text);
+  return Passage{*std::move(text), 0};
 }
 
 }  // namespace kvant::text

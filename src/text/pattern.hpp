@@ -30,6 +30,10 @@ struct Run {
   bool match = false;
 };
 
+/// Members of \w of Unicode (UTS 18, annex C: Alphabetic, M, Nd, Pc, Join_Control), written for the inside of a class.
+inline constexpr std::string_view kWordCharacters =
+    R"(\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+
 class Pattern {
  public:
   class Matcher;

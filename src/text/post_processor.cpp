@@ -2,6 +2,7 @@
 #include "post_processor.hpp"
 
 #include <string>
+#include <utility>
 
 #include "kvant/io/utf8.hpp"
 
@@ -11,6 +12,12 @@ namespace {
 
 using Known = std::function<bool(std::int32_t)>;
 
+Result<std::int32_t> known_id(const JsonNode& node, const Known& known) {
+  auto id = node.id();
+  if (id && !known(*id)) return node.error(ErrorCode::bad_tokenizer, "no token has the id " + std::to_string(*id));
+  return id;
+}
+
 /// The ids that special_tokens gives for the token of one piece.
 Result<std::vector<std::int32_t>> piece_ids(const JsonNode& piece, const JsonNode& special_tokens, const Known& known) {
   const auto name = piece.text("id");
@@ -19,9 +26,8 @@ Result<std::vector<std::int32_t>> piece_ids(const JsonNode& piece, const JsonNod
   if (!list) return propagate(list);
   std::vector<std::int32_t> ids;
   for (std::size_t i = 0; i < list->json().items().size(); ++i) {
-    const auto id = list->item(i).id();
+    const auto id = known_id(list->item(i), known);
     if (!id) return propagate(id);
-    if (!known(*id)) return list->item(i).error(ErrorCode::bad_tokenizer, "no token has the id " + std::to_string(*id));
     ids.push_back(*id);
   }
   return ids;
@@ -55,12 +61,30 @@ Result<PostProcessor> read_template(const JsonNode& node, const Known& known) {
   return result;
 }
 
+/// What BERT and RoBERTa put around a text: "cls" and "sep", each a token and its id.
+Result<PostProcessor> read_bert(const JsonNode& node, const Known& known) {
+  // The last two concern positions in the text, which are not computed here.
+  if (auto ok = node.only({"type", "cls", "sep", "trim_offsets", "add_prefix_space"}); !ok) return propagate(ok);
+  PostProcessor result;
+  for (const auto& [key, side] : {std::pair("cls", &result.prefix), std::pair("sep", &result.suffix)}) {
+    const auto pair = node.array(key);
+    if (!pair) return propagate(pair);
+    if (pair->json().items().size() != 2) return pair->error(ErrorCode::bad_tokenizer, "expected [\"token\", id]");
+    const auto id = known_id(pair->item(1), known);
+    if (!id) return propagate(id);
+    side->push_back(*id);
+  }
+  return result;
+}
+
 Status add(const JsonNode& node, const Known& known, std::optional<PostProcessor>& result) {
   const auto type = node.text("type");
   if (!type) return propagate(type);
-  if (*type == "TemplateProcessing") {
-    if (result) return node.error(ErrorCode::unsupported, "a second template; one post-processor holds at most one");
-    auto one = read_template(node, known);
+  const bool is_template = *type == "TemplateProcessing";
+  if (is_template || *type == "BertProcessing" || *type == "RobertaProcessing") {
+    if (result)
+      return node.error(ErrorCode::unsupported, "a second one that adds tokens; one post-processor holds at most one");
+    auto one = is_template ? read_template(node, known) : read_bert(node, known);
     if (!one) return propagate(one);
     result = *std::move(one);
     return {};
@@ -68,7 +92,9 @@ Status add(const JsonNode& node, const Known& known, std::optional<PostProcessor
   // ByteLevel moves the positions of tokens in the text, which are not computed here.
   if (*type == "ByteLevel") return node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
   if (*type != "Sequence")
-    return node.unsupported(*type, "kvant has the post-processors TemplateProcessing, ByteLevel and Sequence");
+    return node.unsupported(*type,
+                            "kvant has the post-processors TemplateProcessing, BertProcessing, RobertaProcessing, "
+                            "ByteLevel and Sequence");
   if (auto ok = node.only({"type", "processors"}); !ok) return ok;
   const auto list = node.array("processors");
   if (!list) return propagate(list);

@@ -17,6 +17,24 @@ namespace {
 /// How GPT-2 cuts: contractions, words, numbers, other signs (each with at most one space before it), white space.
 constexpr std::string_view kGpt2Regex = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+constexpr std::string_view kSpaceRegex = R"(\s)";
+constexpr std::string_view kPunctuationRegex = R"([!-/:-@\[-`{-~\p{P}])";
+
+using Behaviors = std::array<std::pair<std::string_view, SplitBehavior>, 5>;
+constexpr Behaviors kBehaviors{{{"Removed", SplitBehavior::removed},
+                                {"Isolated", SplitBehavior::isolated},
+                                {"MergedWithPrevious", SplitBehavior::merged_with_previous},
+                                {"MergedWithNext", SplitBehavior::merged_with_next},
+                                {"Contiguous", SplitBehavior::contiguous}}};
+
+Result<SplitBehavior> read_behavior(const JsonNode& node) {
+  const auto behavior = node.text("behavior");
+  if (!behavior) return propagate(behavior);
+  for (const auto& [name, value] : kBehaviors)
+    if (*behavior == name) return value;
+  return node.unsupported(*behavior, "behaviors are Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+}
+
 /// The words again, `prefix(word)` before each and `write(text, part)` of its parts.
 template <class Prefix, class Write>
 Result<Words> rewritten(const Words& words, Prefix prefix, Write write) {
@@ -40,6 +58,12 @@ Result<Words> rewritten(const Words& words, Prefix prefix, Write write) {
   return result;
 }
 
+/// What Whitespace keeps: words, and other signs in a row.
+std::string words_and_signs() {
+  const std::string word(kWordCharacters);
+  return "[" + word + "]+|[^" + word + R"(\s]+)";
+}
+
 constexpr auto kNoPrefix = [](const Range&) { return std::string_view(); };
 
 }  // namespace
@@ -58,8 +82,18 @@ Status PreTokenizer::add(const JsonNode& node) {
   if (*type == "Split") return add_split(node);
   if (*type == "Digits") return add_digits(node);
   if (*type == "Metaspace") return add_metaspace(node);
+  if (*type == "Punctuation") return add_punctuation(node);
+  if (*type == "CharDelimiterSplit") return add_delimiter(node);
+  if (*type == "WhitespaceSplit" || *type == "Whitespace" || *type == "BertPreTokenizer") {
+    if (auto ok = node.only({"type"}); !ok) return ok;
+    if (*type == "Whitespace") return add_regex(words_and_signs(), SplitBehavior::removed, true);
+    if (auto ok = add_regex(kSpaceRegex, SplitBehavior::removed); !ok || *type == "WhitespaceSplit") return ok;
+    return add_regex(kPunctuationRegex, SplitBehavior::isolated);
+  }
   if (*type != "Sequence")
-    return node.unsupported(*type, "kvant has the pre-tokenizers ByteLevel, Split, Digits, Metaspace and Sequence");
+    return node.unsupported(*type,
+                            "kvant has the pre-tokenizers ByteLevel, Split, Digits, Metaspace, Punctuation, "
+                            "CharDelimiterSplit, Whitespace, WhitespaceSplit, BertPreTokenizer and Sequence");
   if (auto ok = node.only({"type", "pretokenizers"}); !ok) return ok;
   const auto list = node.array("pretokenizers");
   if (!list) return propagate(list);
@@ -76,11 +110,8 @@ Status PreTokenizer::add_byte_level(const JsonNode& node) {
   const auto use_regex = node.flag("use_regex", true);
   if (!use_regex) return propagate(use_regex);
   if (*prefix) steps_.emplace_back(Prefix{" ", false});
-  if (*use_regex) {
-    auto pattern = Pattern::regex(kGpt2Regex);
-    if (!pattern) return propagate(pattern);
-    steps_.emplace_back(Split{*std::move(pattern), Behavior::isolated, false});
-  }
+  if (*use_regex)
+    if (auto ok = add_regex(kGpt2Regex, SplitBehavior::isolated); !ok) return ok;
   steps_.emplace_back(MapBytes{});
   return {};
 }
@@ -89,31 +120,40 @@ Status PreTokenizer::add_split(const JsonNode& node) {
   if (auto ok = node.only({"type", "pattern", "behavior", "invert"}); !ok) return ok;
   auto pattern = node.at("pattern").and_then(Pattern::from_json);
   if (!pattern) return propagate(pattern);
-  const auto behavior = node.text("behavior");
+  const auto behavior = read_behavior(node);
   if (!behavior) return propagate(behavior);
   const auto invert = node.flag("invert");
   if (!invert) return propagate(invert);
-  constexpr std::array<std::pair<std::string_view, Behavior>, 5> kBehaviors{
-      {{"Removed", Behavior::removed},
-       {"Isolated", Behavior::isolated},
-       {"MergedWithPrevious", Behavior::merged_with_previous},
-       {"MergedWithNext", Behavior::merged_with_next},
-       {"Contiguous", Behavior::contiguous}}};
-  for (const auto& [name, value] : kBehaviors) {
-    if (*behavior != name) continue;
-    steps_.emplace_back(Split{*std::move(pattern), value, *invert});
-    return {};
-  }
-  return node.unsupported(*behavior, "behaviors are Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+  steps_.emplace_back(Split{*std::move(pattern), *behavior, *invert});
+  return {};
+}
+
+Status PreTokenizer::add_regex(std::string_view source, SplitBehavior behavior, bool invert) {
+  auto pattern = Pattern::regex(source);
+  if (!pattern) return propagate(pattern);
+  steps_.emplace_back(Split{*std::move(pattern), behavior, invert});
+  return {};
 }
 
 Status PreTokenizer::add_digits(const JsonNode& node) {
   if (auto ok = node.only({"type", "individual_digits"}); !ok) return ok;
   const auto individual = node.flag("individual_digits");
   if (!individual) return propagate(individual);
-  auto pattern = Pattern::regex(R"(\p{N})");
-  if (!pattern) return propagate(pattern);
-  steps_.emplace_back(Split{*std::move(pattern), *individual ? Behavior::isolated : Behavior::contiguous, false});
+  return add_regex(R"(\p{N})", *individual ? SplitBehavior::isolated : SplitBehavior::contiguous);
+}
+
+Status PreTokenizer::add_punctuation(const JsonNode& node) {
+  if (auto ok = node.only({"type", "behavior"}); !ok) return ok;
+  const auto behavior = node.find("behavior") ? read_behavior(node) : SplitBehavior::isolated;
+  if (!behavior) return propagate(behavior);
+  return add_regex(kPunctuationRegex, *behavior);
+}
+
+Status PreTokenizer::add_delimiter(const JsonNode& node) {
+  if (auto ok = node.only({"type", "delimiter"}); !ok) return ok;
+  auto delimiter = node.character("delimiter");
+  if (!delimiter) return propagate(delimiter);
+  steps_.emplace_back(Split{Pattern::literal(*std::move(delimiter)), SplitBehavior::removed, false});
   return {};
 }
 
@@ -124,7 +164,7 @@ Status PreTokenizer::add_metaspace(const JsonNode& node) {
   steps_.emplace_back(ReplaceSpaces{replacement});
   if (prepend != Metaspace::Prepend::never)
     steps_.emplace_back(Prefix{replacement, prepend == Metaspace::Prepend::first});
-  if (split) steps_.emplace_back(Split{Pattern::literal(replacement), Behavior::merged_with_next, false});
+  if (split) steps_.emplace_back(Split{Pattern::literal(replacement), SplitBehavior::merged_with_next, false});
   return {};
 }
 
@@ -160,16 +200,16 @@ Result<Words> PreTokenizer::apply(const Split& step, Words words) {
 }
 
 /// Appends the words that `runs` make up, moved by `base`.
-void PreTokenizer::join(std::span<const Run> runs, Behavior behavior, std::size_t base, std::vector<Range>& out) {
+void PreTokenizer::join(std::span<const Run> runs, SplitBehavior behavior, std::size_t base, std::vector<Range>& out) {
   const std::size_t first = out.size();  // words of earlier calls are never joined to
   bool previous = false;                 // was the run before this one a match?
   bool pending = false;                  // merged_with_next: does a match wait for what follows?
   for (const auto& [range, match] : runs) {
     bool join_last = false;
-    if (behavior == Behavior::removed && match) continue;
-    if (behavior == Behavior::contiguous) join_last = match == previous;
-    if (behavior == Behavior::merged_with_previous) join_last = match && !previous;
-    if (behavior == Behavior::merged_with_next) join_last = pending && !match;
+    if (behavior == SplitBehavior::removed && match) continue;
+    if (behavior == SplitBehavior::contiguous) join_last = match == previous;
+    if (behavior == SplitBehavior::merged_with_previous) join_last = match && !previous;
+    if (behavior == SplitBehavior::merged_with_next) join_last = pending && !match;
     pending = match;
     previous = match;
     if (join_last && out.size() > first)

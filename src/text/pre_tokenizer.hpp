@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct Words {
   std::vector<Range> ranges;
 };
 
+/// What becomes of the matches of a pattern.
+enum class SplitBehavior : std::uint8_t { removed, isolated, merged_with_previous, merged_with_next, contiguous };
+
 class PreTokenizer {
  public:
   /// `node` is absent where the file says null: then each text is one word.
@@ -31,12 +35,9 @@ class PreTokenizer {
   [[nodiscard]] Result<Words> apply(Passage passage) const;
 
  private:
-  /// What becomes of the matches of a pattern.
-  enum class Behavior : std::uint8_t { removed, isolated, merged_with_previous, merged_with_next, contiguous };
-
   struct Split {
     Pattern pattern;
-    Behavior behavior;
+    SplitBehavior behavior;
     bool invert;  ///< what lies between the matches plays their part
   };
   /// Stands before each word that does not start with it, or only where the input starts.
@@ -55,12 +56,15 @@ class PreTokenizer {
   [[nodiscard]] Status add_split(const JsonNode& node);
   [[nodiscard]] Status add_digits(const JsonNode& node);
   [[nodiscard]] Status add_metaspace(const JsonNode& node);
+  [[nodiscard]] Status add_punctuation(const JsonNode& node);
+  [[nodiscard]] Status add_delimiter(const JsonNode& node);
+  [[nodiscard]] Status add_regex(std::string_view source, SplitBehavior behavior, bool invert = false);
 
   [[nodiscard]] static Result<Words> apply(const Split& step, Words words);
   [[nodiscard]] static Result<Words> apply(const Prefix& step, Words words);
   [[nodiscard]] static Result<Words> apply(const ReplaceSpaces& step, Words words);
   [[nodiscard]] static Result<Words> apply(MapBytes step, Words words);
-  static void join(std::span<const Run> runs, Behavior behavior, std::size_t base, std::vector<Range>& out);
+  static void join(std::span<const Run> runs, SplitBehavior behavior, std::size_t base, std::vector<Range>& out);
 
   std::vector<std::variant<Split, Prefix, ReplaceSpaces, MapBytes>> steps_;
 };

@@ -6,15 +6,16 @@
 #include <utility>
 
 #include "added_tokens.hpp"
-#include "bpe.hpp"
 #include "decoder.hpp"
 #include "json_node.hpp"
 #include "kvant/io/input_file.hpp"
 #include "kvant/io/json.hpp"
 #include "kvant/io/utf8.hpp"
+#include "model.hpp"
 #include "normalizer.hpp"
 #include "post_processor.hpp"
 #include "pre_tokenizer.hpp"
+#include "sentencepiece.hpp"
 #include "side_file.hpp"
 #include "utf8.hpp"
 
@@ -31,14 +32,17 @@ constexpr io::JsonLimits kConfigLimits{std::size_t{4} << 20, std::size_t{1} << 1
 struct Tokenizer::Impl {
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  Bpe bpe;
+  Model model;
   AddedTokens added;
   PostProcessor post_processor;
   Decoder decoder;
   std::optional<std::int32_t> bos;
   std::optional<std::int32_t> eos;
 
+  explicit Impl(Model m) : model(std::move(m)) {}
+
   static Result<std::shared_ptr<Impl>> from_json(std::string_view text, const Where& where);
+  static Result<std::shared_ptr<Impl>> from_sentencepiece(std::string_view bytes, const Where& where);
   Status configure(const JsonNode& config);
   Result<std::optional<std::int32_t>> named_token(const JsonNode& config, std::string_view key) const;
 
@@ -47,7 +51,7 @@ struct Tokenizer::Impl {
   std::optional<std::string_view> decoded_token(std::int32_t id, bool skip_special) const noexcept;
 
   Status encode(std::string_view text, std::vector<std::int32_t>& ids) const;
-  Status encode_normalized(const Passage& passage, Bpe::Encoder& encoder, std::vector<std::int32_t>& ids) const;
+  Status encode_normalized(const Passage& passage, Model::Encoder& encoder, std::vector<std::int32_t>& ids) const;
 };
 
 Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_view text, const Where& where) {
@@ -68,14 +72,13 @@ Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_
     if (const auto node = root.find(key))
       if (auto ok = node->object(); !ok) return propagate(ok);
 
-  auto impl = std::make_shared<Impl>();
-  auto bpe = root.at("model").and_then(Bpe::from_json);
-  if (!bpe) return propagate(bpe);
-  impl->bpe = *std::move(bpe);
+  auto model = root.at("model").and_then(Model::from_json);
+  if (!model) return propagate(model);
+  auto impl = std::make_shared<Impl>(*std::move(model));
   auto normalizer = Normalizer::from_json(root.find("normalizer"));
   if (!normalizer) return propagate(normalizer);
   impl->normalizer = *std::move(normalizer);
-  auto added = AddedTokens::from_json(root.find("added_tokens"), impl->bpe.vocabulary(), impl->normalizer);
+  auto added = AddedTokens::from_json(root.find("added_tokens"), impl->model.vocabulary(), impl->normalizer);
   if (!added) return propagate(added);
   impl->added = *std::move(added);
   auto pre_tokenizer = PreTokenizer::from_json(root.find("pre_tokenizer"));
@@ -94,6 +97,23 @@ Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_json(std::string_
   return impl;
 }
 
+Result<std::shared_ptr<Tokenizer::Impl>> Tokenizer::Impl::from_sentencepiece(std::string_view bytes,
+                                                                             const Where& where) {
+  auto parts = read_sentencepiece(bytes);
+  if (!parts) {
+    Error error = parts.error();
+    error.where.file = where.file;
+    return tl::unexpected<Error>(std::move(error));
+  }
+  auto impl = std::make_shared<Impl>(std::move(parts->model));
+  impl->normalizer = std::move(parts->normalizer);
+  impl->added = std::move(parts->added);
+  impl->decoder = std::move(parts->decoder);
+  impl->bos = parts->bos;
+  impl->eos = parts->eos;
+  return impl;
+}
+
 /// Takes over what tokenizer_config.json says about the begin and the end of a text.
 Status Tokenizer::Impl::configure(const JsonNode& config) {
   if (auto ok = config.object(); !ok) return ok;
@@ -106,10 +126,11 @@ Status Tokenizer::Impl::configure(const JsonNode& config) {
     if (!node) return {};
     const auto add = node->flag();
     if (!add) return propagate(add);
-    if (*add && !*named)
-      return node->error(ErrorCode::bad_tokenizer, "is true, but \"" + std::string(key) + "\" names no token");
     affix.clear();
-    if (*add) affix.push_back(**named);
+    if (!*add) return {};
+    if (!id || (config.find(key) && !*named))
+      return node->error(ErrorCode::bad_tokenizer, "is true, but \"" + std::string(key) + "\" names no token");
+    affix.push_back(*id);
     return {};
   };
   if (auto ok = apply("bos_token", "add_bos_token", bos, post_processor.prefix); !ok) return ok;
@@ -127,14 +148,14 @@ Result<std::optional<std::int32_t>> Tokenizer::Impl::named_token(const JsonNode&
 
 std::optional<std::int32_t> Tokenizer::Impl::id_of(std::string_view token) const noexcept {
   if (const AddedToken* found = added.find(token)) return found->id;
-  const Vocabulary& vocabulary = bpe.vocabulary();
+  const Vocabulary& vocabulary = model.vocabulary();
   if (const auto place = vocabulary.place(token)) return vocabulary.id(*place);
   return std::nullopt;
 }
 
 std::optional<std::string_view> Tokenizer::Impl::token_of(std::int32_t id) const noexcept {
   if (const AddedToken* found = added.find(id)) return found->content;
-  const Vocabulary& vocabulary = bpe.vocabulary();
+  const Vocabulary& vocabulary = model.vocabulary();
   if (const auto place = vocabulary.place(id)) return vocabulary.token(*place);
   return std::nullopt;
 }
@@ -142,13 +163,17 @@ std::optional<std::string_view> Tokenizer::Impl::token_of(std::int32_t id) const
 /// What the decoder is given for an id.
 std::optional<std::string_view> Tokenizer::Impl::decoded_token(std::int32_t id, bool skip_special) const noexcept {
   const AddedToken* found = added.find(id);
-  if (found == nullptr) return token_of(id);
+  if (found == nullptr) {
+    const auto token = token_of(id);
+    if (token) found = added.find(*token);  // a token given twice in the vocabulary
+    if (found == nullptr || !found->special) return token;
+  }
   if (found->special && skip_special) return std::nullopt;
   return found->pattern;
 }
 
 Status Tokenizer::Impl::encode(std::string_view text, std::vector<std::int32_t>& ids) const {
-  Bpe::Encoder encoder(bpe);
+  Model::Encoder encoder(model);
   const auto segments = added.split(text, false);
   if (!segments) return propagate(segments);
   for (const auto& [range, id] : *segments) {
@@ -164,7 +189,7 @@ Status Tokenizer::Impl::encode(std::string_view text, std::vector<std::int32_t>&
   return {};
 }
 
-Status Tokenizer::Impl::encode_normalized(const Passage& passage, Bpe::Encoder& encoder,
+Status Tokenizer::Impl::encode_normalized(const Passage& passage, Model::Encoder& encoder,
                                           std::vector<std::int32_t>& ids) const {
   const auto& [text, head] = passage;
   const auto segments = added.split(text, true);
@@ -194,14 +219,32 @@ Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, Where wh
   });
 }
 
+Result<Tokenizer> Tokenizer::from_sentencepiece(std::string_view tokenizer_model, Where where) {
+  return guarded([&]() -> Result<Tokenizer> {
+    auto impl = Impl::from_sentencepiece(tokenizer_model, where);
+    if (!impl) return propagate(impl);
+    return Tokenizer(*std::move(impl));
+  });
+}
+
+std::optional<std::filesystem::path> Tokenizer::file_in(const std::filesystem::path& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+    std::error_code ignored;  // what is wrong with the path, opening it will tell
+    if (std::filesystem::symlink_status(folder / name, ignored).type() != std::filesystem::file_type::not_found)
+      return folder / name;
+  }
+  return std::nullopt;
+}
+
 Result<Tokenizer> Tokenizer::load(const std::filesystem::path& folder_or_file) {
   return guarded([&]() -> Result<Tokenizer> {
     std::error_code ignored;  // what is wrong with the path, opening it will tell
     const bool folder = std::filesystem::is_directory(folder_or_file, ignored);
-    const auto path = folder ? folder_or_file / "tokenizer.json" : folder_or_file;
-    const auto text = io::read_text_file(path, kTokenizerLimits.max_bytes);
-    if (!text) return propagate(text);
-    auto impl = Impl::from_json(*text, io::where_of(path));
+    const auto path = folder ? file_in(folder_or_file).value_or(folder_or_file / "tokenizer.json") : folder_or_file;
+    const auto bytes = io::read_text_file(path, kTokenizerLimits.max_bytes);
+    if (!bytes) return propagate(bytes);
+    auto impl = path.extension() == ".model" ? Impl::from_sentencepiece(*bytes, io::where_of(path))
+                                             : Impl::from_json(*bytes, io::where_of(path));
     if (!impl) return propagate(impl);
     const auto config_path = path.parent_path() / "tokenizer_config.json";
     const auto config = read_side_file(config_path, kConfigLimits);
@@ -264,7 +307,7 @@ std::string DecodeStream::finish() {
 }
 
 std::size_t Tokenizer::vocabulary_size() const noexcept {
-  const Vocabulary& vocabulary = impl_->bpe.vocabulary();
+  const Vocabulary& vocabulary = impl_->model.vocabulary();
   const auto last = static_cast<Place>(vocabulary.size() - 1);
   return std::max(static_cast<std::size_t>(vocabulary.id(last)) + 1, impl_->added.id_end());
 }

@@ -7,10 +7,11 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "kvant/core/contract.hpp"
-#include "normalizer.hpp"
+#include "pattern.hpp"
 #include "utf8.hpp"
 
 namespace kvant::text {
@@ -28,6 +29,8 @@ utf8proc_option_t options_of(Form form) noexcept {
   if (form == Form::nfkc || form == Form::nfkd) options |= UTF8PROC_COMPAT;
   return static_cast<utf8proc_option_t>(options);
 }
+
+utf8proc_category_t category_of(char32_t c) noexcept { return utf8proc_category(static_cast<Code>(c)); }
 
 utf8proc_propval_t combining_class(Code code) noexcept { return utf8proc_get_property(code)->combining_class; }
 
@@ -107,8 +110,25 @@ void append_lower_case(std::string& text, char32_t c) {
 }
 
 bool is_mark(char32_t c) noexcept {
-  const utf8proc_category_t category = utf8proc_category(static_cast<Code>(c));
+  const utf8proc_category_t category = category_of(c);
   return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+}
+
+bool is_nonspacing_mark(char32_t c) noexcept { return category_of(c) == UTF8PROC_CATEGORY_MN; }
+
+bool is_control(char32_t c) noexcept {
+  const utf8proc_category_t category = category_of(c);
+  return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO;
+}
+
+std::size_t cluster_end(std::string_view text, std::size_t begin) noexcept {
+  utf8proc_int32_t state = 0;
+  std::size_t end = begin + char_length(text[begin]);
+  for (std::size_t last = begin; end < text.size(); last = std::exchange(end, end + char_length(text[end]))) {
+    const auto before = static_cast<Code>(char_at(text, last));
+    if (utf8proc_grapheme_break_stateful(before, static_cast<Code>(char_at(text, end)), &state)) break;
+  }
+  return end;
 }
 
 }  // namespace kvant::text

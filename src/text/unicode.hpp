@@ -2,6 +2,7 @@
 // What normalizers ask of Unicode's tables.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,7 +21,12 @@ enum class Form : std::uint8_t { nfc, nfd, nfkc, nfkd };
 /// Appends `c` in lower case, whatever stands around it.
 void append_lower_case(std::string& text, char32_t c);
 
-/// General category M.
+/// General categories M; Mn; Cc, Cf and Co (control, format, private).
 [[nodiscard]] bool is_mark(char32_t c) noexcept;
+[[nodiscard]] bool is_nonspacing_mark(char32_t c) noexcept;
+[[nodiscard]] bool is_control(char32_t c) noexcept;
+
+/// Where the grapheme cluster (UAX 29) that begins at `begin` of `text` (valid UTF-8) ends.
+[[nodiscard]] std::size_t cluster_end(std::string_view text, std::size_t begin) noexcept;
 
 }  // namespace kvant::text

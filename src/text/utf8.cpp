@@ -48,7 +48,7 @@ std::size_t unfinished_utf8(std::string_view bytes) noexcept {
   for (std::size_t length = 1; length <= std::min<std::size_t>(bytes.size(), 3); ++length) {
     const std::string_view tail = bytes.substr(bytes.size() - length);
     const auto lead = static_cast<unsigned char>(tail[0]);
-    if ((lead & 0xC0U) == 0x80U) continue;
+    if (is_continuation(tail[0])) continue;
     const bool may_grow = lead >= 0xC2 && lead <= 0xF4 && length < char_length(tail[0]);
     return may_grow && maximal_subpart(tail) == length ? length : 0;
   }

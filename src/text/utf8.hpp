@@ -9,10 +9,18 @@
 
 namespace kvant::text {
 
+/// No text that is worked on grows beyond this many bytes: positions fit 32 bits after the byte-level doubling.
+inline constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;
+
 /// Bytes of the character that starts with `lead`, in valid UTF-8.
 [[nodiscard]] constexpr std::size_t char_length(char lead) noexcept {
   const auto byte = static_cast<unsigned char>(lead);
   return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+}
+
+/// Whether a byte goes on with a character.
+[[nodiscard]] constexpr bool is_continuation(char c) noexcept {
+  return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
 }
 
 /// The code point at `pos` of valid UTF-8.
@@ -24,10 +32,17 @@ namespace kvant::text {
   return code;
 }
 
+/// Characters of valid UTF-8.
+[[nodiscard]] constexpr std::size_t count_characters(std::string_view text) noexcept {
+  std::size_t count = 0;
+  for (const char c : text) count += is_continuation(c) ? 0U : 1U;
+  return count;
+}
+
 /// Where the character that ends before `end` > 0 begins, in valid UTF-8.
 [[nodiscard]] constexpr std::size_t char_before(std::string_view text, std::size_t end) noexcept {
   do --end;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U);
+  while (end > 0 && is_continuation(text[end]));
   return end;
 }
 
@@ -35,7 +50,7 @@ namespace kvant::text {
 [[nodiscard]] constexpr std::size_t common_prefix(std::string_view a, std::string_view b) noexcept {
   std::size_t end = 0;
   while (end < a.size() && end < b.size() && a[end] == b[end]) ++end;
-  while (end < a.size() && (static_cast<unsigned char>(a[end]) & 0xC0U) == 0x80U) --end;
+  while (end < a.size() && is_continuation(a[end])) --end;
   return end;
 }
 

@@ -5,50 +5,25 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "golden.hpp"
 #include "kvant/text/tokenizer.hpp"
 
 namespace kvant::text {
 namespace {
 
+using test::encoded;
+using test::fnv1a64;
+using test::golden;
+using test::kGolden;
+using test::read_bytes;
 using Ids = std::vector<std::int32_t>;
 
-const std::filesystem::path kGolden = std::filesystem::path(KVANT_SOURCE_DIR) / "tests/golden/tokenizers";
-
-std::string read_bytes(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  EXPECT_TRUE(in) << path;
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-nlohmann::json golden(const std::string& name) { return nlohmann::json::parse(read_bytes(kGolden / (name + ".json"))); }
-
 const char* data_folder() { return std::getenv("KVANT_TEST_DATA"); }
-
-/// FNV-1a over the ids as little-endian 32-bit integers.
-std::string fnv1a64(const Ids& ids) {
-  std::uint64_t state = 0xcbf29ce484222325;
-  for (const std::int32_t id : ids)
-    for (unsigned shift = 0; shift < 32; shift += 8)
-      state = (state ^ ((static_cast<std::uint32_t>(id) >> shift) & 0xff)) * 0x100000001b3;
-  std::string text(16, '0');
-  for (std::size_t i = 16; i-- > 0; state >>= 4) text[i] = "0123456789abcdef"[state & 15];
-  return text;
-}
-
-Ids encoded(const Tokenizer& tokenizer, std::string_view text, bool special = true) {
-  const auto ids = tokenizer.encode(text, {.add_special_tokens = special});
-  EXPECT_TRUE(ids) << describe(ids.error());
-  return ids.value_or(Ids{});
-}
 
 class RealTokenizer : public testing::TestWithParam<const char*> {
  protected:

@@ -144,15 +144,15 @@ TEST(MalformedTokenizer, RefusesSettingsThatWouldChangeTheIds) {
 TEST(MalformedTokenizer, NamesThePartThatItDoesNotHave) {
   const std::array<std::pair<Parts, std::string_view>, 12> cases{{
       {{.normalizer = R"({"type": "Nmt"})"}, "Nmt"},
-      {{.normalizer = R"({"type": "Sequence", "normalizers": [{"type": "BertNormalizer"}]})"}, "BertNormalizer"},
-      {{.pre_tokenizer = R"({"type": "BertPreTokenizer"})"}, "BertPreTokenizer"},
+      {{.normalizer = R"({"type": "Sequence", "normalizers": [{"type": "Odd"}]})"}, "Odd"},
+      {{.pre_tokenizer = R"({"type": "UnicodeScripts"})"}, "UnicodeScripts"},
       {{.pre_tokenizer = R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})"}, "last"},
       {{.decoder = R"({"type": "Metaspace", "replacement": "_", "odd": 1})"}, "odd"},
-      {{.pre_tokenizer = R"({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}]})"}, "WhitespaceSplit"},
+      {{.pre_tokenizer = R"({"type": "Sequence", "pretokenizers": [{"type": "FixedLength"}]})"}, "FixedLength"},
       {{.pre_tokenizer = R"({"type": "Split", "pattern": {"String": "a"}, "behavior": "Sideways", "invert": false})"},
        "Sideways"},
-      {{.post_processor = R"({"type": "RobertaProcessing"})"}, "RobertaProcessing"},
-      {{.decoder = R"({"type": "WordPiece"})"}, "WordPiece"},
+      {{.post_processor = R"({"type": "Odd"})"}, "Odd"},
+      {{.decoder = R"({"type": "CTC"})"}, "CTC"},
       {{.decoder = R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": ""})"}, "Regex"},
       {{.decoder = R"({"type": "Fuse", "odd": 1})"}, "odd"},
       {{.normalizer = R"({"type": "NFC", "odd": 1})"}, "odd"},
@@ -162,8 +162,7 @@ TEST(MalformedTokenizer, NamesThePartThatItDoesNotHave) {
     ASSERT_EQ(code_of(tokenizer), "unsupported") << name;
     EXPECT_NE(tokenizer.error().message.find(name), std::string::npos) << tokenizer.error().message;
   }
-  EXPECT_EQ(code_of(Tokenizer::from_json(R"({"model": {"type": "Unigram", "vocab": []}})")), "unsupported");
-  EXPECT_EQ(code_of(Tokenizer::from_json(R"({"model": {"type": "WordPiece", "vocab": {}}})")), "unsupported");
+  EXPECT_EQ(code_of(Tokenizer::from_json(R"({"model": {"type": "WordLevel", "vocab": {}}})")), "unsupported");
 }
 
 TEST(MalformedTokenizer, RefusesWrongParts) {
@@ -206,6 +205,55 @@ TEST(MalformedTokenizer, RefusesWrongParts) {
        "unsupported"},
       {"a template without the text", {.post_processor = template_of("[]", "{}")}, "unsupported"},
   });
+}
+
+TEST(MalformedTokenizer, RefusesWrongPartsOfBertAndT5) {
+  expect_refused({
+      {"charsmap that is no text",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": 1})"},
+       "bad_tokenizer"},
+      {"charsmap of null", {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": null})"}, "bad_tokenizer"},
+      {"charsmap of nothing",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": ""})"},
+       "bad_tokenizer"},
+      {"charsmap of three letters",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "AAA"})"},
+       "bad_tokenizer"},
+      {"charsmap of other letters",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "AA-A"})"},
+       "bad_tokenizer"},
+      {"charsmap with bits left over",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "AAAAAGIAAB=="})"},
+       "bad_tokenizer"},
+      {"charsmap whose trie is too long",
+       {.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": "/////wAAAAA="})"},
+       "bad_tokenizer"},
+      {"a BERT that does not say whether it cleans", {.normalizer = R"({"type": "BertNormalizer"})"}, "bad_tokenizer"},
+      {"two delimiters", {.pre_tokenizer = R"({"type": "CharDelimiterSplit", "delimiter": "ab"})"}, "bad_tokenizer"},
+      {"punctuation that goes nowhere",
+       {.pre_tokenizer = R"({"type": "Punctuation", "behavior": "Sideways"})"},
+       "unsupported"},
+      {"white space with settings", {.pre_tokenizer = R"({"type": "Whitespace", "odd": 1})"}, "unsupported"},
+      {"BERT without tokens", {.post_processor = R"({"type": "BertProcessing"})"}, "bad_tokenizer"},
+      {"BERT without an id",
+       {.post_processor = R"({"type": "BertProcessing", "cls": ["a"], "sep": ["b", 1]})"},
+       "bad_tokenizer"},
+      {"BERT with an id of no token",
+       {.post_processor = R"({"type": "RobertaProcessing", "cls": ["a", 0], "sep": ["b", 9]})"},
+       "bad_tokenizer"},
+      {"two that add tokens",
+       {.post_processor = R"({"type": "Sequence", "processors": [
+         {"type": "BertProcessing", "cls": ["a", 0], "sep": ["b", 1]},
+         {"type": "BertProcessing", "cls": ["a", 0], "sep": ["b", 1]}]})"},
+       "unsupported"},
+      {"word pieces without a prefix", {.decoder = R"({"type": "WordPiece", "cleanup": true})"}, "bad_tokenizer"},
+  });
+}
+
+TEST(MalformedTokenizer, ReadsBase64WithPadding) {
+  for (const std::string_view map : {"AAAAAGIAAA==", "AAAAAGIAAAA=", "AAAAAGIA"})
+    EXPECT_TRUE(
+        make({.normalizer = R"({"type": "Precompiled", "precompiled_charsmap": ")" + std::string(map) + "\"}"}));
 }
 
 TEST(MalformedTokenizer, RefusesWrongAddedTokens) {

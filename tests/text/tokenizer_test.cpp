@@ -2,49 +2,26 @@
 #include "kvant/text/tokenizer.hpp"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "io/test_files.hpp"
 #include "tokenizer_json.hpp"
 
 namespace kvant::text {
 namespace {
 
+using io::test::TemporaryFolder;
 using test::added_token;
 using test::code_of;
 using test::make;
 using test::Parts;
 using Ids = std::vector<std::int32_t>;
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "kvant-text-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  void write(std::string_view name, std::string_view bytes) const {
-    std::ofstream(path_ / name, std::ios::binary) << bytes;
-  }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 Ids ids_of(const Tokenizer& tokenizer, std::string_view text) {
   const auto ids = tokenizer.encode(text);
@@ -133,7 +110,7 @@ TEST(Tokenizer, DecodesHalfACharacterToOneReplacementCharacter) {
 }
 
 TEST(Tokenizer, NamesBeginAndEndOfTextFromTokenizerConfig) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string vocab = R"({"a":0,"<s>":1,"</s>":2})";
   const std::string added = "[" + added_token(1, "<s>", "special") + "," + added_token(2, "</s>", "special") + "]";
   folder.write("tokenizer.json", test::tokenizer_json({.vocab = vocab, .added_tokens = added}));
@@ -159,7 +136,7 @@ TEST(Tokenizer, NamesBeginAndEndOfTextFromTokenizerConfig) {
 }
 
 TEST(Tokenizer, LetsAddBosTokenOverruleThePostProcessor) {
-  const Folder folder;
+  const TemporaryFolder folder;
   folder.write("tokenizer.json", test::tokenizer_json({.vocab = R"({"a":0,"<s>":1})", .post_processor = R"({
     "type": "TemplateProcessing", "pair": [],
     "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
@@ -180,7 +157,7 @@ TEST(Tokenizer, LetsAddBosTokenOverruleThePostProcessor) {
 }
 
 TEST(Tokenizer, SaysWhichFileIsMissing) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const auto tokenizer = Tokenizer::load(folder.path());
   ASSERT_FALSE(tokenizer);
   EXPECT_EQ(tokenizer.error().code, ErrorCode::not_found);
@@ -260,6 +237,21 @@ TEST(Tokenizer, PutsAMegabyteOfMarksInOrderInLinearithmicTime) {
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20.0);
   ASSERT_EQ(ordered.size(), marks.size());
   EXPECT_EQ(ordered.find("\u0301\u0323"), std::string::npos);
+}
+
+TEST(Tokenizer, CleansTextLikeBert) {
+  const auto bert = [](std::string_view clean, std::string_view ideographs, std::string_view accents,
+                       std::string_view lower) {
+    return R"({"type": "BertNormalizer", "clean_text": )" + std::string(clean) + R"(, "handle_chinese_chars": )" +
+           std::string(ideographs) + R"(, "strip_accents": )" + std::string(accents) + R"(, "lowercase": )" +
+           std::string(lower) + "}";
+  };
+  EXPECT_EQ(normalized(bert("true", "false", "false", "false"), "a\t\u00a0\u200b\x01\ufffdb\u0378"), "a  b\u0378");
+  EXPECT_EQ(normalized(bert("false", "true", "false", "false"), "a\u4e2d\u3042\U0002b820"),
+            "a \u4e2d \u3042\U0002b820");
+  EXPECT_EQ(normalized(bert("false", "false", "null", "true"), "\u00c9\u0903"), "e\u0903");  // a mark that takes space
+  EXPECT_EQ(normalized(bert("false", "false", "null", "false"), "\u00c9"), "\u00c9");
+  EXPECT_EQ(normalized(bert("false", "false", "true", "false"), "\u00c9"), "E");
 }
 
 /// Vocabulary and pre-tokenizer of the smallest tokenizer with visible spaces.

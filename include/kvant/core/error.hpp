@@ -97,7 +97,7 @@ inline constexpr std::array kErrorCodes{
     ErrorInfo{ErrorCode::misaligned, "misaligned", 3, "a sub-byte tensor does not fill whole bytes"},
     ErrorInfo{ErrorCode::bad_index, "bad_index", 3, "a shard index contradicts its files"},
     ErrorInfo{ErrorCode::bad_config, "bad_config", 3, "config.json lacks a key or holds an impossible value"},
-    ErrorInfo{ErrorCode::bad_tokenizer, "bad_tokenizer", 3, "tokenizer.json is malformed"},
+    ErrorInfo{ErrorCode::bad_tokenizer, "bad_tokenizer", 3, "tokenizer.json or tokenizer.model is malformed"},
     ErrorInfo{ErrorCode::bad_metadata, "bad_metadata", 3,
               "metadata is not string to string, or contradicts the tensors"},
     ErrorInfo{ErrorCode::missing_tensor, "missing_tensor", 3, "a tensor that the model needs is absent"},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text to token ids and back, as Hugging Face's `tokenizers` does it from the same tokenizer.json.
+// Text to token ids and back, as Hugging Face's `tokenizers` does it from the same tokenizer.json, and SentencePiece
+// from the same tokenizer.model.
 //
 //   auto tokenizer = kvant::text::Tokenizer::load("models/tiny");
 //   auto ids = tokenizer->encode("Once upon a time");      // Result<std::vector<std::int32_t>>
@@ -25,16 +26,25 @@ struct EncodeOptions {
   bool add_special_tokens = true;  ///< what the post-processor puts around a text, such as a leading <s>
 };
 
-/// A byte-pair tokenizer: byte-level (GPT-2, Llama 3, SmolLM) or SentencePiece style with byte fallback (Llama 2).
+/// A tokenizer: byte-level byte pairs (GPT-2, Llama 3, Qwen), those of SentencePiece (Llama 2), Unigram (T5, XLM-R) or
+/// WordPiece (BERT).
 ///
 /// Supported parts of tokenizer.json; anything else that would change the ids is refused as `unsupported`, by name:
-///   normalizer      NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Sequence
-///   pre_tokenizer   ByteLevel, Split (five behaviors), Digits, Metaspace, Sequence
+///   normalizer      NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, BertNormalizer,
+///                   Precompiled, Sequence
+///   pre_tokenizer   ByteLevel, Split (five behaviors), Digits, Metaspace, Whitespace, WhitespaceSplit, Punctuation,
+///                   CharDelimiterSplit, BertPreTokenizer, Sequence
 ///   model           BPE: byte_fallback, fuse_unk, unk_token, ignore_merges; no dropout, no affixes
-///   post_processor  TemplateProcessing (the single form), ByteLevel, Sequence
-///   decoder         ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, Sequence
+///                   Unigram: byte_fallback
+///                   WordPiece
+///   post_processor  TemplateProcessing (the single form), BertProcessing, RobertaProcessing, ByteLevel, Sequence
+///   decoder         ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, WordPiece, Sequence
 ///   added_tokens    single_word, lstrip, rstrip, normalized, special
 ///   truncation, padding   may be there and are not applied, as in transformers where a call does not ask for them
+///
+/// Of tokenizer.model: types unigram and bpe, pieces of all types (unused ones only in unigram), byte_fallback, the
+/// charsmap and the treatment of spaces; no denormalizer, no treat_whitespace_as_suffix. Control pieces such as <s> are
+/// not looked for in texts, as in SentencePiece, and nothing is put around a text unless tokenizer_config.json says so.
 ///
 /// Regular expressions mean what they mean to Oniguruma, the engine of `tokenizers`; constructs that PCRE2 reads
 /// differently are refused. Character classes are those of the installed PCRE2 (Unicode 14 in 10.42): text in scripts
@@ -48,9 +58,17 @@ class Tokenizer {
   /// Errors: bad_json, bad_utf8, duplicate_key, bad_tokenizer, bad_pattern, unsupported, limit, out_of_memory.
   [[nodiscard]] static Result<Tokenizer> from_json(std::string_view tokenizer_json, Where where = {});
 
-  /// Reads tokenizer.json, or the one inside a folder, and beside it tokenizer_config.json where that exists:
-  /// `bos_token` and `eos_token` name the ids below; `add_bos_token` and `add_eos_token` overrule the post-processor,
-  /// as in transformers. Errors: those of from_json() and of reading files; a link to nowhere is not_found.
+  /// Reads the bytes of a tokenizer.model, SentencePiece's ModelProto. `where` names its source in errors.
+  /// Errors: bad_tokenizer, bad_utf8, unsupported, limit, out_of_memory.
+  [[nodiscard]] static Result<Tokenizer> from_sentencepiece(std::string_view tokenizer_model, Where where = {});
+
+  /// The file that load() reads in a folder: tokenizer.json, else tokenizer.model, where there is one.
+  [[nodiscard]] static std::optional<std::filesystem::path> file_in(const std::filesystem::path& folder);
+
+  /// Reads tokenizer.json, a file named *.model, or the one of them that is inside a folder, and beside it
+  /// tokenizer_config.json where that exists: `bos_token` and `eos_token` name the ids below; `add_bos_token` and
+  /// `add_eos_token` overrule the post-processor, as in transformers. Errors: those of from_json() and of reading
+  /// files; a link to nowhere is not_found.
   [[nodiscard]] static Result<Tokenizer> load(const std::filesystem::path& folder_or_file);
 
   /// Ids of `utf8`, at most 1 GiB. Added tokens are recognised in the text wherever they stand. A character that the
@@ -67,7 +85,7 @@ class Tokenizer {
   [[nodiscard]] std::size_t vocabulary_size() const noexcept;
 
   /// Begin and end of text: the tokens named in tokenizer_config.json, else the only one that the post-processor puts
-  /// before or after a text.
+  /// before or after a text, else the control pieces that tokenizer.model names.
   [[nodiscard]] std::optional<std::int32_t> bos_id() const noexcept;
   [[nodiscard]] std::optional<std::int32_t> eos_id() const noexcept;
 

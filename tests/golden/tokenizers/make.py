@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Records what the package `tokenizers` makes of texts, for tests/text/tokenizer_golden_test.cpp.
+"""Records what the packages `tokenizers` and `sentencepiece` make of texts, for tests/text.
 
-  pip install tokenizers==0.23.3
+  pip install tokenizers==0.23.3 sentencepiece==0.2.3
   KVANT_TEST_DATA=/path/to/data tests/golden/tokenizers/make.py
 
 writes beside itself torture.txt (text that is hard to cut), one JSON file for each tokenizer, and features.json (small
-tokenizers, inside the file, each with settings that the real ones do not use).
+tokenizers, inside the file, each with settings that the real ones do not use); and what trained.py lists.
 """
 import json
 import os
@@ -14,6 +14,7 @@ import random
 from pathlib import Path
 
 import tokenizers
+import trained
 from tokenizers import Tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -26,6 +27,11 @@ CHUNKS = 5
 def dump(name, value):
     text = json.dumps(value, ensure_ascii=True, indent=1)
     (HERE / name).write_text(text + "\n", encoding="ascii")
+
+
+def dump_rows(name, value):
+    text = json.dumps(value).replace('{"name"', '\n{"name"').replace('{"text"', '\n {"text"')
+    (HERE / name).write_text(text.replace('{"ids": [', '\n {"ids": [') + "\n")
 
 
 def fnv1a64(ids):
@@ -165,6 +171,85 @@ def tokenizer(vocab, merges, **parts):
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
             "pre_tokenizer": None, "post_processor": None, "decoder": None,
             **{k: v for k, v in parts.items() if k not in model_keys}, "model": model}
+
+
+def of_model(model, **parts):
+    return {**tokenizer([], [], **parts), "model": model}
+
+
+def bert_cases():
+    """WordPiece and what comes with it. Characters are those of Unicode 8, that of the tables of `tokenizers`."""
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "a", "##a", "aa", "##aa", "b", "c", "##c", "##b",
+             "is", "n", "##t", "'", "t", "##'", "do", "not", ".", "?", ",", "!", "s", "ve", "re", "m", "\u4e2d", "\u00e9",
+             "e", "##\u0301", "##", "#", "x", "n't", "'s", "\u0627", "-", "12", "##3", "_"]
+    texts = ["", " ", "unaffable", "unaffableb", "aaaaa", "abc", "a b  c", "Unaffable A\u00c9e\u0301", "isn't do not 's", "a.b?c!",
+             "\u4e2d\u4e2da", "a\u00a0b\u3000c\u2028a", "a\x00b\ufffdc\x85a\u200bb\u00adc", "\ta\nb\r", "xxxxx", "xxxxxx",
+             "##", "###", "[CLS]a[SEP]", "a[MASK] b", "\u0130\u01c5\u03a3", "a\u0301\u0323b", "\ue000a", "\u2014a\u00abb\u00bb\u3001",
+             "12312 a_b a-b", "$a^b`c~a+b<c>", "\u0627\u064e\u0644", "\u0928\u093f", "x \ud55c", "do not isn't x've x're x'm x's ."]
+
+    def word_piece(limit=5, prefix="##", **parts):
+        return of_model({"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": prefix,
+                         "max_input_chars_per_word": limit, "vocab": {t: i for i, t in enumerate(vocab)}},
+                        **{"pre_tokenizer": {"type": "BertPreTokenizer"}, **parts})
+
+    def bert(clean=True, chinese=True, accents=None, lower=True):
+        return {"type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": chinese, "strip_accents": accents,
+                "lowercase": lower}
+
+    def decoder(cleanup, prefix="##"):
+        return {"type": "WordPiece", "prefix": prefix, "cleanup": cleanup}
+
+    around = {"sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
+    untyped = word_piece(100)
+    del untyped["model"]["type"]
+    parts = {"wordpiece": word_piece(decoder=decoder(False)), "wordpiece_long_words": word_piece(9, decoder=decoder(True)),
+             "wordpiece_without_type": untyped, "wordpiece_no_prefix": word_piece(100, "", decoder=decoder(True, "")),
+             "wordpiece_other_prefix": word_piece(100, "#", decoder=decoder(True, "#")),
+             "wordpiece_fused_decoder": word_piece(100, decoder=sequence("decoders", {"type": "Fuse"}, decoder(True))),
+             "bert_processing": word_piece(post_processor={"type": "BertProcessing", **around}),
+             "roberta_processing": word_piece(post_processor=sequence("processors", {
+                 "type": "RobertaProcessing", **around, "trim_offsets": True, "add_prefix_space": False}))}
+    for name, normalizer in {"bert_uncased": bert(), "bert_cased": bert(lower=False), "bert_accents": bert(accents=False),
+                             "bert_stripped": bert(accents=True, lower=False), "bert_unclean": bert(False),
+                             "bert_chinese_together": bert(chinese=False), "bert_none": bert(False, False, False, False)}.items():
+        parts[name] = word_piece(100, normalizer=normalizer, decoder=decoder(True), added_tokens=[
+            added(2, "[CLS]", "special"), added(3, "[SEP]", "special"), added(len(vocab), "[MASK]", "special", "lstrip")])
+    for kind in ("Whitespace", "WhitespaceSplit"):
+        parts[kind] = word_piece(100, pre_tokenizer={"type": kind})
+    parts["CharDelimiterSplit"] = word_piece(100, pre_tokenizer={"type": "CharDelimiterSplit", "delimiter": "a"})
+    for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
+        parts[f"Punctuation_{behavior}"] = word_piece(100, pre_tokenizer={"type": "Punctuation", "behavior": behavior})
+    parts["Punctuation"] = word_piece(100, pre_tokenizer=sequence(
+        "pretokenizers", {"type": "WhitespaceSplit"}, {"type": "Punctuation"}, {"type": "Digits", "individual_digits": True}))
+    return {name: (config, texts) for name, config in parts.items()}
+
+
+def unigram_cases():
+    vocab = [["<unk>", 0.0], ["a", -2.0], ["b", -2.5], ["ab", -3.75], ["aa", -4.0], ["aaa", -6.0], ["ba", -4.25],
+             ["\u2581", -1.0], ["\u2581a", -2.75], ["\u2581b", -3.1234567890123457], [".", -2.0122928619384766],
+             ["...", -3.0122928619384761], ["\u00e9", -7.0], ["<s>", 0.0], ["cd", 1.5], ["x", -9.5]]
+    data = [[f"<0x{b:02X}>", -20.0 - b / 7] for b in range(256)]
+    texts = ["", " ", "a", "aaaa", "aaaaaaa", "ababab", "abba  ba", "....", ".......", "caab", "cdcd", "c", "cc", "acca", "<unk>",
+             "a<unk>b", "c<unk>", "<unk>c", "<unk><unk>", "<s>a", "\u00e9\u4e2d", "\u4e2d\U0001f600a", "a\n\tb", "\u2581\u2581a", "xaxcx",
+             "<0x41>", "\x00a", "a b a b"]
+
+    def unigram(pieces, unk=0, fallback=None, **parts):
+        model = {"type": "Unigram", "unk_id": unk, "vocab": pieces}
+        return of_model(model if fallback is None else {**model, "byte_fallback": fallback}, **parts)
+
+    meta = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    t5 = sequence("pretokenizers", {"type": "WhitespaceSplit"}, meta)
+    untyped = unigram(vocab)
+    del untyped["model"]["type"]
+    bytes_decoder = sequence("decoders", {"type": "ByteFallback"}, {"type": "Fuse"})
+    parts = {"unigram": unigram(vocab), "unigram_t5": unigram(vocab, pre_tokenizer=t5, decoder=meta),
+             "unigram_without_type": untyped, "unigram_other_unk": unigram(vocab, 1, decoder={"type": "Fuse"}),
+             "unigram_fallback": unigram(vocab + data, 0, True, decoder=bytes_decoder),
+             "unigram_fallback_off": unigram(vocab + data, 0, False, decoder=bytes_decoder),
+             "unigram_fallback_with_gaps": unigram(vocab + data[:0xAD] + data[0xAE:], 0, True, decoder=bytes_decoder),
+             "unigram_twice": unigram(vocab + [["a", -1.0], ["<unk>", -3.0]], added_tokens=[
+                 added(len(vocab) + 1, "<unk>", "special")])}
+    return {name: (config, texts) for name, config in parts.items()}
 
 
 def features():
@@ -310,6 +395,7 @@ def features():
     cases["metaspace_llama"] = (meta(metaspace("first", False), decoder=llama_decoder), spaced)
     cases["metaspace_old"] = (meta({"type": "Metaspace", "replacement": "_", "str_rep": "_", "add_prefix_space": True},
                                    decoder=sequence("decoders", {"type": "Fuse"}, metaspace("first"))), spaced)
+    cases |= bert_cases() | unigram_cases()
     for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
         for invert in (False, True):
             name = f"split_{behavior}{'_inverted' if invert else ''}"
@@ -326,8 +412,7 @@ def features():
             rows.append({"text": t, "ids": ids, "decoded": decoded, **({"plain": plain_ids} if plain_ids != ids else {}),
                          **({"decoded_whole": whole} if whole != decoded else {})})
         recorded.append({"name": name, "tokenizer_json": text, "cases": rows})
-    text = json.dumps({"made_with": f"tokenizers {tokenizers.__version__}", "tokenizers": recorded})
-    (HERE / "features.json").write_text(text.replace('{"name"', '\n{"name"').replace('{"text"', '\n {"text"') + "\n")
+    dump_rows("features.json", {"made_with": f"tokenizers {tokenizers.__version__}", "tokenizers": recorded})
 
 
 def main():
@@ -336,6 +421,9 @@ def main():
     real("stories260k", DATA / "lm/stories260K-hf/tokenizer.json", "data:lm/stories260K-hf/tokenizer.json")
     real("tiny", ROOT / "models/tiny/tokenizer.json", "source:models/tiny/tokenizer.json")
     features()
+    pieces, recorded = trained.main(STRINGS, fnv1a64)
+    dump("multilingual.json", pieces)
+    dump_rows("trained.json", recorded)
 
 
 if __name__ == "__main__":

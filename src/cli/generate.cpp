@@ -117,6 +117,7 @@ class Generate final : public Command {
   [[nodiscard]] Status extend(Console& console, const nn::Model& model, const std::vector<std::int32_t>& end_ids,
                               nn::Sampler& sampler, Continuation& continuation, const Context& context,
                               const std::function<void(const std::string&)>& say) const {
+    if (Status ok = nn::check_predicts_next(model.config()); !ok) return ok;
     const std::size_t given = continuation.ids().size();
     const std::size_t room = model.config().max_positions;
     if (given >= room)

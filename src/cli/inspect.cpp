@@ -112,6 +112,7 @@ std::vector<StepList> step_lists(const nn::ModelConfig& config) {
   }
   lists.push_back({"tail", lines_of(config, config.tail, "")});
   lists.push_back({"head", lines_of(config, config.head, "")});
+  if (!config.pooler.empty()) lists.push_back({"pooler", lines_of(config, config.pooler, "")});
   return lists;
 }
 
@@ -182,7 +183,8 @@ class Inspect final : public Command {
     if (!weights->config())
       return fail(ErrorCode::bad_config, "has no config.json, which names the model's family",
                   {path_.string(), {}, {}});
-    const auto config = nn::read_model_config(*weights->config(), {(path_ / "config.json").string(), {}, {}});
+    const auto config =
+        nn::read_model_config(*weights->config(), {(path_ / "config.json").string(), {}, {}}, &*weights);
     if (!config) return propagate(config);
     io::Json rows = io::Json::array();
     std::string text;

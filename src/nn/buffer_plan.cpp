@@ -86,19 +86,22 @@ std::vector<BufferUse> uses_of(const Step& step) {
   return std::move(uses.all);
 }
 
+std::vector<const std::vector<Step>*> lists_of(const ModelConfig& config) {
+  std::vector<const std::vector<Step>*> lists{&config.stem};
+  for (const Block& block : config.blocks) lists.push_back(&block.steps);
+  lists.insert(lists.end(), {&config.tail, &config.head, &config.pooler});
+  return lists;
+}
+
 BufferPlan plan_buffers(const ModelConfig& config) {
   const std::size_t count = config.buffers.size();
   std::vector<bool> always(count);
   always[config.carried] = always[config.states] = true;
   std::vector<Lives> lists;
-  const auto add = [&](const std::vector<Step>& steps) {
+  for (const std::vector<Step>* steps : lists_of(config)) {
     lists.emplace_back(config, always);
-    lists.back().add(config, steps);
-  };
-  add(config.stem);
-  for (const Block& block : config.blocks) add(block.steps);
-  add(config.tail);
-  add(config.head);
+    lists.back().add(config, *steps);
+  }
   const auto conflict = [&](std::size_t a, std::size_t b) {
     return always[a] || always[b] || std::ranges::any_of(lists, [&](const Lives& l) { return l.overlap(a, b); });
   };

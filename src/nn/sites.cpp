@@ -269,9 +269,10 @@ std::vector<InputSite> input_sites(const ModelConfig& config) {
   std::vector<InputSite> sites;
   SiteFinder(config, SIZE_MAX, sites).run(config.stem, 0);
   for (std::size_t i = 0; i < config.blocks.size(); ++i) SiteFinder(config, i, sites).run(config.blocks[i].steps, 0);
-  // The head reads what the tail ends with.
+  // The head and the pooler read what the tail ends with.
   std::vector<Step> last = config.tail;
   last.insert(last.end(), config.head.begin(), config.head.end());
+  last.insert(last.end(), config.pooler.begin(), config.pooler.end());
   SiteFinder(config, SIZE_MAX, sites).run(last, 0);
   return sites;
 }

@@ -3,8 +3,24 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
+
+#include "kvant/nn/families.hpp"
 
 namespace kvant::nn {
+
+bool is_bidirectional(const ModelConfig& config) noexcept {
+  for (const Block& block : config.blocks)
+    for (const Step& step : block.steps)
+      if (const auto* attend = std::get_if<Attend>(&step); attend != nullptr && attend->both_ways) return true;
+  return false;
+}
+
+bool StepBuilder::is_stored(std::string_view tensor) const {
+  if (weights_ == nullptr || weights_->find(std::string(tensor)) != nullptr) return true;
+  const std::string_view base = config_.family->base;
+  return tensor.starts_with(base) && weights_->find(std::string(tensor.substr(base.size()))) != nullptr;
+}
 
 void StepBuilder::block(std::string prefix) {
   config_.blocks.push_back({prefix, {}});

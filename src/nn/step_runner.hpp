@@ -26,12 +26,15 @@ struct Model::Plan {
   std::size_t heads = 0;    ///< the most that one attention has
   std::size_t experts = 0;  ///< the most that one mixture has
   std::size_t chosen = 0;   ///< the most of them that a token goes through
+  bool is_bidirectional = false;
 };
 
 /// A token on its way.
 struct TokenRow {
   std::int32_t id = 0;
+  std::int32_t type = 0;
   std::size_t position = 0;
+  std::size_t end = 0;  ///< behind its sequence's last position
   KvCache* cache = nullptr;
 };
 
@@ -53,8 +56,8 @@ class StepRunner {
   StepRunner(const Model& model, Workspace::State& work, const Context& context, LayerTap* tap)
       : model_(model), work_(work), context_(context), tap_(tap) {}
 
-  /// The tokens of the next lists; angles of their positions are made here.
-  void set_tokens(std::span<const TokenRow> tokens);
+  /// The next lists are about the workspace's tokens; angles of their positions are made here.
+  void start_tokens();
   /// As many rows, of whatever buffers hold already.
   void set_rows(std::size_t rows) noexcept { rows_ = rows; }
   /// A buffer is this memory from now on.
@@ -96,6 +99,7 @@ class StepRunner {
   Status step(const Clamp& s);
   Status step(const Experts& s);
 
+  [[nodiscard]] ScoreRule rule_of(const Attend& s, std::size_t head, const TokenRow& token) const;
   void attend_rows(const Attend& s, std::size_t head, std::size_t begin, std::size_t end,
                    std::span<float> scores) const;
   void choose(const Experts& s, std::size_t row);

@@ -94,6 +94,7 @@ Result<double> measure_generation(const nn::Model& model, std::span<const std::i
 
 Result<Evaluation> evaluate_windows(const nn::Model& model, const Dataset& data, const EvaluateOptions& options,
                                     const Context& context, Progress& progress) {
+  if (const Status ok = nn::check_predicts_next(model.config()); !ok) return propagate(ok);
   const auto size = window_size(options.context, model.config().max_positions);
   if (!size) return propagate(size);
   const auto windows = split_windows(data.ids, *size, options.document_id);

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is special of models whose attention looks both ways.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "golden_families.hpp"
+#include "io/test_files.hpp"
+#include "kvant/nn/pooling.hpp"
+
+namespace kvant::nn {
+namespace {
+
+using io::test::code_of;
+using test::GoldenModel;
+
+/// So many ids, of which `last` is the last one.
+std::vector<std::int32_t> some_ids(std::size_t count, std::int32_t last) {
+  std::vector<std::int32_t> ids(count);
+  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<std::int32_t>(5 + i * 37 % 60);
+  ids.back() = last;
+  return ids;
+}
+
+Matrix<float> states_of(const Model& model, std::span<const std::int32_t> ids) {
+  auto cache = KvCache::make(model.config(), ids.size());
+  Matrix<float> states(ids.size(), model.config().hidden);
+  const Status done = model.hidden_states(ids, *cache, states.view(), {});
+  EXPECT_TRUE(done) << describe(done.error());
+  return states;
+}
+
+bool same(const Matrix<float>& a, MatrixView<const float> b) {
+  for (std::size_t r = 0; r < a.rows(); ++r)
+    if (!std::ranges::equal(a.view().row(r), b.row(r))) return false;
+  return true;
+}
+
+class GoldenEncoder : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenEncoder, GivesTheSameBitsBesideOtherSequences) {
+  const GoldenModel golden(GetParam());
+  const Model& model = golden.model;
+  ASSERT_TRUE(is_bidirectional(model.config()));
+  const std::span<const std::int32_t> ids = golden.ids;
+  const std::array parts{ids.first(9), ids, ids.subspan(3, 20)};
+  std::vector<KvCache> caches;
+  for (const auto& part : parts) caches.push_back(*KvCache::make(model.config(), part.size()));
+  Workspace work;
+  Matrix<float> all(29 + ids.size(), model.config().hidden);
+  const std::array batch{SequenceRows{parts[0], &caches[0]}, SequenceRows{parts[1], &caches[1]},
+                         SequenceRows{parts[2], &caches[2]}};
+  ASSERT_TRUE(model.hidden_states(batch, all.view(), work, {}));
+  std::size_t first = 0;
+  for (const auto& part : parts) {
+    EXPECT_TRUE(same(states_of(model, part), all.view().rows(first, part.size())));
+    first += part.size();
+  }
+}
+
+TEST_P(GoldenEncoder, LetsEveryTokenSeeTheLastOne) {
+  const GoldenModel golden(GetParam());
+  const Matrix<float> a = states_of(golden.model, some_ids(40, 7));
+  const Matrix<float> b = states_of(golden.model, some_ids(40, 8));
+  for (std::size_t r = 0; r < 40; ++r) EXPECT_FALSE(std::ranges::equal(a.view().row(r), b.view().row(r))) << r;
+}
+
+TEST_P(GoldenEncoder, TakesWholeSequencesOnly) {
+  const GoldenModel golden(GetParam());
+  const Model& model = golden.model;
+  const std::span<const std::int32_t> ids = golden.ids;
+  auto cache = KvCache::make(model.config(), ids.size());
+  Matrix<float> states(20, model.config().hidden);
+  ASSERT_TRUE(model.hidden_states(ids.first(20), *cache, states.view(), {}));
+  EXPECT_EQ(code_of(model.hidden_states(ids.subspan(20), *cache, states.view(), {})), "usage");
+  cache->clear();
+  EXPECT_TRUE(model.hidden_states(ids.subspan(20), *cache, states.view(), {}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Encoders, GoldenEncoder, testing::ValuesIn(test::golden_encoders()), test::golden_name);
+
+TEST(Encoders, RunSequencesLongerThanWhatUsuallyGoesTogether) {
+  const GoldenModel golden("nomic-bert");
+  const Model& model = golden.model;
+  const auto longest = some_ids(600, 7);
+  const auto shorter = some_ids(200, 9);
+  const Matrix<float> alone = states_of(model, longest);
+  EXPECT_FALSE(std::ranges::equal(alone.view().row(0), states_of(model, some_ids(600, 8)).view().row(0)));
+  std::vector<KvCache> caches;
+  for (const std::size_t count : std::array<std::size_t, 3>{200, 600, 200})
+    caches.push_back(*KvCache::make(model.config(), count));
+  Workspace work;
+  Matrix<float> all(1000, model.config().hidden);
+  const std::array batch{SequenceRows{shorter, &caches[0]}, SequenceRows{longest, &caches[1]},
+                         SequenceRows{shorter, &caches[2]}};
+  ASSERT_TRUE(model.hidden_states(batch, all.view(), work, {}));
+  EXPECT_TRUE(same(states_of(model, shorter), all.view().rows(0, 200)));
+  EXPECT_TRUE(same(alone, all.view().rows(200, 600)));
+  EXPECT_TRUE(same(states_of(model, shorter), all.view().rows(800, 200)));
+}
+
+TEST(Encoders, SayThatTheyHaveNoHeadOrPooler) {
+  const GoldenModel bare("bert");
+  auto cache = KvCache::make(bare.model.config(), 3);
+  Matrix<float> logits(3, bare.model.config().vocabulary);
+  const auto ids = some_ids(3, 4);
+  EXPECT_EQ(code_of(bare.model.forward(ids, *cache, logits.view(), {})), "unsupported");
+  EXPECT_EQ(code_of(bare.model.logits_of(states_of(bare.model, ids).view(), logits.view(), {})), "unsupported");
+  EXPECT_EQ(cache->length(), 0u);
+  const GoldenModel headed("roberta");
+  Matrix<float> pooled(1, headed.model.config().hidden);
+  EXPECT_EQ(code_of(headed.model.pooled_of(pooled.view(), pooled.view(), {})), "unsupported");
+}
+
+TEST(Encoders, CheckTypesOfTokens) {
+  const GoldenModel golden("bert");
+  const Model& model = golden.model;
+  const auto ids = some_ids(3, 4);
+  auto cache = KvCache::make(model.config(), 3);
+  Matrix<float> states(3, model.config().hidden);
+  Workspace work;
+  const auto run = [&](const Model& m, const std::vector<std::int32_t>& types) {
+    cache->clear();
+    return code_of(m.hidden_states(std::array{SequenceRows{ids, &*cache, types}}, states.view(), work, {}));
+  };
+  EXPECT_EQ(run(model, {0, 1}), "usage");
+  EXPECT_EQ(run(model, {0, 1, 2}), "usage");
+  EXPECT_EQ(run(model, {0, -1, 0}), "usage");
+  EXPECT_EQ(run(model, {0, 0, 0}), "success");
+  EXPECT_TRUE(same(states_of(model, ids), states.view()));
+  EXPECT_EQ(run(model, {0, 1, 1}), "success");
+  EXPECT_FALSE(same(states_of(model, ids), states.view()));
+  EXPECT_EQ(run(GoldenModel("distilbert").model, {0, 0, 0}), "usage") << "it has no types";
+}
+
+TEST(Encoders, CountPositionsBehindThatOfPadding) {
+  const GoldenModel golden("roberta");
+  EXPECT_EQ(golden.model.config().position_limit, 48u) << "50 rows, of which the first two are no positions";
+  auto cache = KvCache::make(golden.model.config(), 49);
+  Matrix<float> states(49, golden.model.config().hidden);
+  EXPECT_EQ(code_of(golden.model.hidden_states(some_ids(49, 4), *cache, states.view(), {})), "limit");
+}
+
+TEST(SentenceEmbedding, IsTheMeanOfLengthOne) {
+  const Matrix<float> states(2, 3, std::vector<float>{3, 0, 1, 3, 16, -1});
+  std::array<float, 3> embedding{};
+  sentence_embedding(states.view(), embedding);
+  EXPECT_EQ(embedding, (std::array{6.0f / std::sqrt(292.0f), 16.0f / std::sqrt(292.0f), 0.0f}));
+}
+
+TEST(SentenceEmbedding, OfZerosIsZero) {
+  const Matrix<float> states(4, 2);
+  std::array<float, 2> embedding{1, 1};
+  sentence_embedding(states.view(), embedding);
+  EXPECT_EQ(embedding, (std::array{0.0f, 0.0f}));
+}
+
+}  // namespace
+}  // namespace kvant::nn

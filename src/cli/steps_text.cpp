@@ -54,6 +54,12 @@ class Writer {
       how += fmt::format(", distances up to {} by {}", s.distances.farthest, tensor(s.distances.table));
     return fmt::format("{} = attend({}, {}, {}; {})", slice(s.out), slice(s.q), slice(s.k), slice(s.v), how);
   }
+  std::string operator()(const StoreSource& s) const {
+    return fmt::format("source {} = {}, {}", s.cache, slice(s.k), slice(s.v));
+  }
+  std::string operator()(const AttendSource& s) const {
+    return fmt::format("{} = attend({}, source {}; scale {:.6g})", slice(s.out), slice(s.q), s.cache, s.scale);
+  }
   std::string operator()(const Activate& s) const {
     return fmt::format("{0} = {1}({0})", slice(s.x), kActivationNames[static_cast<std::size_t>(s.function)]);
   }

@@ -15,6 +15,8 @@ struct Uses {
   void operator()(const Multiply& s) { read(s.in), s.accumulate ? change(s.out.buffer) : write(s.out.buffer); }
   void operator()(const Rotate& s) { change(s.heads.buffer); }
   void operator()(const Attend& s) { read(s.q), read(s.k), read(s.v), write(s.out.buffer); }
+  void operator()(const StoreSource& s) { read(s.k), read(s.v); }
+  void operator()(const AttendSource& s) { read(s.q), write(s.out.buffer); }
   void operator()(const Activate& s) { change(s.x.buffer); }
   void operator()(const Gate& s) { read(s.by), change(s.x.buffer); }
   void operator()(const Add& s) { read(s.by), change(s.x.buffer); }
@@ -87,7 +89,9 @@ std::vector<BufferUse> uses_of(const Step& step) {
 }
 
 std::vector<const std::vector<Step>*> lists_of(const ModelConfig& config) {
-  std::vector<const std::vector<Step>*> lists{&config.stem};
+  std::vector<const std::vector<Step>*> lists;
+  for (const Block& block : config.encoder) lists.push_back(&block.steps);
+  lists.push_back(&config.stem);
   for (const Block& block : config.blocks) lists.push_back(&block.steps);
   lists.insert(lists.end(), {&config.tail, &config.head, &config.pooler});
   return lists;

@@ -80,12 +80,19 @@ Status check_types(const SequenceRows& s, const ModelConfig& config) {
   return check_numbers(s.types, config.types, "the type of token ", "a type");
 }
 
-Status check_sequence(const SequenceRows& s, const ModelConfig& config) {
+/// What holds of its tokens and of a source's.
+Status check_tokens(const SequenceRows& s, const ModelConfig& config) {
   if (s.ids.empty()) return fail(ErrorCode::usage, "no token ids; expected at least one");
   if (s.cache == nullptr || !s.cache->fits(config))
     return fail(ErrorCode::usage, "the cache was made for a model of another shape");
   if (Status ok = check_numbers(s.ids, config.vocabulary, "token ", "an id"); !ok) return ok;
-  if (Status ok = check_types(s, config); !ok) return ok;
+  return check_types(s, config);
+}
+
+Status check_sequence(const SequenceRows& s, const ModelConfig& config) {
+  if (Status ok = check_tokens(s, config); !ok) return ok;
+  if (!config.encoder.empty() && s.cache->source_length() == 0)
+    return fail(ErrorCode::usage, "the model reads a source, but the cache holds none; encode() it first");
   const std::size_t length = s.cache->length();
   const auto too_many = [&](const std::string& room) {
     return fail(ErrorCode::limit,
@@ -98,6 +105,20 @@ Status check_sequence(const SequenceRows& s, const ModelConfig& config) {
   return {};
 }
 
+Status run_blocks(const std::vector<Block>& blocks, StepRunner& runner) {
+  for (const Block& block : blocks)
+    if (Status ok = runner.run(block.steps); !ok) return ok;
+  return {};
+}
+
+/// No cache may be given to two sequences.
+Status check_distinct(std::span<const SequenceRows> batch) {
+  for (std::size_t i = 0; i < batch.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (batch[j].cache == batch[i].cache) return fail(ErrorCode::usage, "one cache is given to two sequences");
+  return {};
+}
+
 /// Runs a batch through stem and blocks, some tokens at a time; `take(first, runner, feed)` then has their rows.
 template <class Take>
 Status run_batch(const ModelConfig& config, std::span<const SequenceRows> batch, TokenFeed feed, StepRunner& runner,
@@ -105,8 +126,7 @@ Status run_batch(const ModelConfig& config, std::span<const SequenceRows> batch,
   for (std::size_t first = 0; feed.next(); first += feed.rows()) {
     runner.start_tokens();
     if (Status ok = runner.run(config.stem); !ok) return ok;
-    for (const Block& block : config.blocks)
-      if (Status ok = runner.run(block.steps); !ok) return ok;
+    if (Status ok = run_blocks(config.blocks, runner); !ok) return ok;
     if (Status ok = take(first, feed.rows(), feed); !ok) return ok;
   }
   for (const SequenceRows& s : batch) s.cache->advance(s.ids.size());
@@ -124,9 +144,11 @@ std::size_t keep_last_rows(MatrixView<float> rows, const TokenFeed& feed) {
 }  // namespace
 
 Status check_predicts_next(const ModelConfig& config) {
-  if (!is_bidirectional(config)) return {};
-  return fail(ErrorCode::unsupported, "a " + std::string(config.family->model_type) +
-                                          " model sees all tokens of a sequence; it predicts no next one");
+  if (!is_bidirectional(config) && config.encoder.empty()) return {};
+  const std::string what = "a " + std::string(config.family->model_type) + " model ";
+  return fail(ErrorCode::unsupported,
+              what + (config.encoder.empty() ? "sees all tokens of a sequence; it predicts no next one"
+                                             : "predicts tokens from a source beside those before"));
 }
 
 Status Model::check_batch(std::span<const SequenceRows> batch) const {
@@ -136,10 +158,23 @@ Status Model::check_batch(std::span<const SequenceRows> batch) const {
     if (plan_->is_bidirectional && batch[i].cache->length() != 0)
       return fail(ErrorCode::usage, "attention looks both ways, so a sequence comes whole, but the cache holds " +
                                         std::to_string(batch[i].cache->length()) + " tokens already; clear() it");
-    for (std::size_t j = 0; j < i; ++j)
-      if (batch[j].cache == batch[i].cache) return fail(ErrorCode::usage, "one cache is given to two sequences");
   }
-  return {};
+  return check_distinct(batch);
+}
+
+Status Model::check_sources(std::span<const SequenceRows> batch) const {
+  if (config_.encoder.empty()) return fail(ErrorCode::unsupported, "the model reads no source that could be encoded");
+  if (batch.empty()) return fail(ErrorCode::usage, "no sources; expected at least one");
+  for (const SequenceRows& s : batch) {
+    if (Status ok = check_tokens(s, config_); !ok) return ok;
+    if (s.cache->length() != 0)
+      return fail(ErrorCode::usage, "the cache holds tokens that saw another source; clear() it");
+    if (s.ids.size() > s.cache->source_capacity())
+      return fail(ErrorCode::limit, "a source of " + std::to_string(s.ids.size()) +
+                                        " tokens, but the cache has room for " +
+                                        std::to_string(s.cache->source_capacity()));
+  }
+  return check_distinct(batch);
 }
 
 Status Model::check_head() const {
@@ -158,7 +193,7 @@ Status Model::forward(std::span<const SequenceRows> batch, MatrixView<float> log
       return bad_shape("logits", logits,
                        (batch.size() == count ? "" : std::to_string(batch.size()) + " or ") + std::to_string(count),
                        config_.vocabulary);
-    if (Status ok = work.reserve_for(*this, batch); !ok) return ok;
+    if (Status ok = work.reserve_for(*this, batch, plan_->is_bidirectional); !ok) return ok;
     StepRunner runner(*this, *work.state_, context, tap);
     std::size_t done = 0;
     const TokenFeed tokens(batch, plan_->is_bidirectional, work.state_->tokens);
@@ -188,7 +223,7 @@ Status Model::hidden_states(std::span<const SequenceRows> batch, MatrixView<floa
     const std::size_t count = count_ids(batch);
     if (states.rows() != count || states.cols() != config_.hidden)
       return bad_shape("states", states, std::to_string(count), config_.hidden);
-    if (Status ok = work.reserve_for(*this, batch); !ok) return ok;
+    if (Status ok = work.reserve_for(*this, batch, plan_->is_bidirectional); !ok) return ok;
     StepRunner runner(*this, *work.state_, context, tap);
     const TokenFeed tokens(batch, plan_->is_bidirectional, work.state_->tokens);
     return run_batch(config_, batch, tokens, runner,
@@ -206,6 +241,27 @@ Status Model::hidden_states(std::span<const std::int32_t> ids, KvCache& cache, M
                             const Context& context) const {
   Workspace work;
   return hidden_states(std::array{SequenceRows{ids, &cache}}, states, work, context);
+}
+
+Status Model::encode(std::span<const SequenceRows> batch, Workspace& work, const Context& context,
+                     LayerTap* tap) const {
+  return guarded([&]() -> Status {
+    if (Status ok = check_sources(batch); !ok) return ok;
+    if (Status ok = work.reserve_for(*this, batch, true); !ok) return ok;
+    for (const SequenceRows& s : batch) s.cache->set_source(0);
+    StepRunner runner(*this, *work.state_, context, tap);
+    for (TokenFeed feed(batch, true, work.state_->tokens); feed.next();) {
+      runner.start_tokens();
+      if (Status ok = run_blocks(config_.encoder, runner); !ok) return ok;
+    }
+    for (const SequenceRows& s : batch) s.cache->set_source(s.ids.size());
+    return {};
+  });
+}
+
+Status Model::encode(std::span<const std::int32_t> ids, KvCache& cache, const Context& context) const {
+  Workspace work;
+  return encode(std::array{SequenceRows{ids, &cache}}, work, context);
 }
 
 Status Model::logits_of(MatrixView<const float> states, MatrixView<float> logits, Workspace& work,

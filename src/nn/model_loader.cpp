@@ -49,6 +49,7 @@ std::size_t distance_bucket(const Attend& attend, std::size_t i) {
 /// The most heads and experts of any step.
 void measure(const std::vector<Step>& steps, Model::Plan& plan) {
   for (const Step& step : steps) {
+    if (const auto* source = std::get_if<AttendSource>(&step)) plan.heads = std::max(plan.heads, source->q.count);
     if (const auto* attend = std::get_if<Attend>(&step)) plan.heads = std::max(plan.heads, attend->q.count);
     if (const auto* experts = std::get_if<Experts>(&step)) {
       plan.experts = std::max(plan.experts, experts->experts);
@@ -71,7 +72,7 @@ Result<Model> ModelLoader::load(const Context& context) {
   prepare();
   auto plan = std::make_shared<Model::Plan>();
   plan->buffers = plan_buffers(model_.config_);
-  for (const Block& block : model_.config_.blocks) measure(block.steps, *plan);
+  for (const std::vector<Step>* steps : lists_of(model_.config_)) measure(*steps, *plan);
   plan->is_bidirectional = is_bidirectional(model_.config_);
   model_.plan_ = std::move(plan);
   return std::move(model_);

@@ -33,6 +33,8 @@ struct Accesses {
   }
   Access operator()(const Rotate& s) const { return {{s.heads}, {s.heads}}; }
   Access operator()(const Attend& s) const { return {{s.q, s.k, s.v}, {s.out}}; }
+  Access operator()(const StoreSource& s) const { return {{s.k, s.v}, {}}; }
+  Access operator()(const AttendSource& s) const { return {{s.q}, {s.out}}; }
   Access operator()(const Activate& s) const { return {{s.x}, {s.x}}; }
   Access operator()(const Gate& s) const { return {{s.x, s.by}, {s.x}}; }
   Access operator()(const Add& s) const { return {{s.x, s.by}, {s.x}}; }
@@ -267,6 +269,7 @@ class SiteFinder {
 
 std::vector<InputSite> input_sites(const ModelConfig& config) {
   std::vector<InputSite> sites;
+  for (const Block& block : config.encoder) SiteFinder(config, SIZE_MAX, sites).run(block.steps, 0);
   SiteFinder(config, SIZE_MAX, sites).run(config.stem, 0);
   for (std::size_t i = 0; i < config.blocks.size(); ++i) SiteFinder(config, i, sites).run(config.blocks[i].steps, 0);
   // The head and the pooler read what the tail ends with.

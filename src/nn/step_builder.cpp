@@ -22,9 +22,9 @@ bool StepBuilder::is_stored(std::string_view tensor) const {
   return tensor.starts_with(base) && weights_->find(std::string(tensor.substr(base.size()))) != nullptr;
 }
 
-void StepBuilder::block(std::string prefix) {
-  config_.blocks.push_back({prefix, {}});
-  begin(config_.blocks.back().steps, std::move(prefix));
+void StepBuilder::begin(std::vector<Block>& blocks, std::string prefix) {
+  blocks.push_back({prefix, {}});
+  begin(blocks.back().steps, std::move(prefix));
 }
 
 Slice StepBuilder::buffer(std::string_view name, std::size_t width) {

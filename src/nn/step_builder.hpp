@@ -47,7 +47,8 @@ class StepBuilder {
 
   // ---- lists
   void stem() { begin(config_.stem, ""); }
-  void block(std::string prefix);
+  void block(std::string prefix) { begin(config_.blocks, std::move(prefix)); }
+  void encoder_block(std::string prefix) { begin(config_.encoder, std::move(prefix)); }
   void tail() { begin(config_.tail, ""); }
   void head() { begin(config_.head, ""); }
   void pooler() { begin(config_.pooler, ""); }
@@ -95,6 +96,8 @@ class StepBuilder {
     steps_ = &steps;
     prefix_ = std::move(prefix);
   }
+
+  void begin(std::vector<Block>& blocks, std::string prefix);
 
   ModelConfig& config_;
   const io::Weights* weights_;

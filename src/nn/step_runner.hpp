@@ -90,6 +90,8 @@ class StepRunner {
   Status step(const Multiply& s);
   Status step(const Rotate& s);
   Status step(const Attend& s);
+  Status step(const StoreSource& s);
+  Status step(const AttendSource& s);
   Status step(const Activate& s);
   Status step(const Gate& s);
   Status step(const Add& s);
@@ -99,9 +101,12 @@ class StepRunner {
   Status step(const Clamp& s);
   Status step(const Experts& s);
 
+  /// Keys and values of all rows, into their places.
+  void store(std::size_t cache, const Slice& k, const Slice& v) const;
+  /// Every head of q of every row, by `rule(head, token)`.
+  template <class Rule>
+  void attend(const Slice& q, const Slice& out, std::size_t cache, const Rule& rule);
   [[nodiscard]] ScoreRule rule_of(const Attend& s, std::size_t head, const TokenRow& token) const;
-  void attend_rows(const Attend& s, std::size_t head, std::size_t begin, std::size_t end,
-                   std::span<float> scores) const;
   void choose(const Experts& s, std::size_t row);
   Status run_expert(const Experts& s, std::size_t expert);
   /// Whatever was made of the input of layers is of another buffer, or of its former contents.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is special of models whose attention looks both ways.
+// What is special of models whose attention looks both ways, and of those that read a source.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "golden_families.hpp"
@@ -46,7 +47,7 @@ TEST_P(GoldenEncoder, GivesTheSameBitsBesideOtherSequences) {
   const GoldenModel golden(GetParam());
   const Model& model = golden.model;
   ASSERT_TRUE(is_bidirectional(model.config()));
-  const std::span<const std::int32_t> ids = golden.ids;
+  const std::span<const std::int32_t> ids = golden.recorded.ids;
   const std::array parts{ids.first(9), ids, ids.subspan(3, 20)};
   std::vector<KvCache> caches;
   for (const auto& part : parts) caches.push_back(*KvCache::make(model.config(), part.size()));
@@ -72,7 +73,7 @@ TEST_P(GoldenEncoder, LetsEveryTokenSeeTheLastOne) {
 TEST_P(GoldenEncoder, TakesWholeSequencesOnly) {
   const GoldenModel golden(GetParam());
   const Model& model = golden.model;
-  const std::span<const std::int32_t> ids = golden.ids;
+  const std::span<const std::int32_t> ids = golden.recorded.ids;
   auto cache = KvCache::make(model.config(), ids.size());
   Matrix<float> states(20, model.config().hidden);
   ASSERT_TRUE(model.hidden_states(ids.first(20), *cache, states.view(), {}));
@@ -143,6 +144,95 @@ TEST(Encoders, CountPositionsBehindThatOfPadding) {
   auto cache = KvCache::make(golden.model.config(), 49);
   Matrix<float> states(49, golden.model.config().hidden);
   EXPECT_EQ(code_of(golden.model.hidden_states(some_ids(49, 4), *cache, states.view(), {})), "limit");
+}
+
+/// Keeps what a layer reads.
+class Recorder final : public LayerTap {
+ public:
+  explicit Recorder(TensorId layer) : layer_(layer) {}
+  void input(TensorId weight, MatrixView<const float> rows) override {
+    if (weight != layer_) return;
+    seen = Matrix<float>(rows.rows(), rows.cols());
+    for (std::size_t r = 0; r < rows.rows(); ++r) std::ranges::copy(rows.row(r), seen.row(r).begin());
+  }
+  Matrix<float> seen;
+
+ private:
+  TensorId layer_;
+};
+
+TensorId tensor_named(const ModelConfig& config, std::string_view name) {
+  for (TensorId id = 0; id < config.tensors.size(); ++id)
+    if (config.tensors[id].name == name) return id;
+  return kNoTensor;
+}
+
+class GoldenSource : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenSource, BecomesTheRecordedStates) {
+  const GoldenModel golden(GetParam());
+  const ModelConfig& config = golden.model.config();
+  Recorder recorder(tensor_named(config, "decoder.block.1.layer.1.EncDecAttention.v.weight"));
+  const auto& source = golden.recorded.source;
+  auto cache = KvCache::make(config, 1, source.size());
+  Workspace work;
+  ASSERT_TRUE(golden.model.encode(std::array{SequenceRows{source, &*cache}}, work, {}, &recorder));
+  const auto file = io::Weights::open_as_stored(test::kGolden / GetParam() / "case.safetensors");
+  EXPECT_LE(test::relative_error(recorder.seen, *file->read_float(*file->find("encoder_hidden"))), 2e-5);
+}
+
+/// The source is read anew by every sequence, beside others of another length.
+TEST_P(GoldenSource, BelongsToItsSequence) {
+  const GoldenModel golden(GetParam());
+  const Model& model = golden.model;
+  const std::span<const std::int32_t> source = golden.recorded.source;
+  const std::array<std::int32_t, 2> ids{0, 9};
+  const auto alone = [&](std::span<const std::int32_t> part) {
+    auto cache = KvCache::make(model.config(), 2, 50);
+    Matrix<float> logits(2, model.config().vocabulary);
+    EXPECT_TRUE(model.encode(part, *cache, {}));
+    EXPECT_TRUE(model.forward(ids, *cache, logits.view(), {}));
+    return logits;
+  };
+  auto a = KvCache::make(model.config(), 2, 50);
+  auto b = KvCache::make(model.config(), 2, 50);
+  Workspace work;
+  Matrix<float> logits(4, model.config().vocabulary);
+  for (const std::size_t count : std::array<std::size_t, 2>{50, 17}) {
+    a->clear();
+    b->clear();
+    ASSERT_TRUE(
+        model.encode(std::array{SequenceRows{source.first(count), &*a}, SequenceRows{source.last(20), &*b}}, work, {}));
+    ASSERT_TRUE(model.forward(std::array{SequenceRows{ids, &*a}, SequenceRows{ids, &*b}}, logits.view(), work, {}));
+    EXPECT_TRUE(same(alone(source.first(count)), logits.view().rows(0, 2)));
+    EXPECT_TRUE(same(alone(source.last(20)), logits.view().rows(2, 2)));
+  }
+}
+
+TEST_P(GoldenSource, IsAskedFor) {
+  const GoldenModel golden(GetParam());
+  const Model& model = golden.model;
+  const std::span<const std::int32_t> source = golden.recorded.source;
+  EXPECT_EQ(code_of(KvCache::make(model.config(), 4)), "usage");
+  auto cache = KvCache::make(model.config(), 4, 10);
+  Matrix<float> logits(1, model.config().vocabulary);
+  const std::array<std::int32_t, 1> start{0};
+  EXPECT_EQ(code_of(model.forward(start, *cache, logits.view(), {})), "usage") << "nothing is encoded";
+  EXPECT_EQ(code_of(model.encode(source.first(11), *cache, {})), "limit");
+  EXPECT_EQ(code_of(model.encode(source.first(0), *cache, {})), "usage");
+  EXPECT_TRUE(model.encode(source.first(10), *cache, {}));
+  EXPECT_TRUE(model.encode(source.first(9), *cache, {})) << "another source in its place";
+  EXPECT_TRUE(model.forward(start, *cache, logits.view(), {}));
+  EXPECT_EQ(code_of(model.encode(source.first(9), *cache, {})), "usage") << "tokens saw the first one";
+}
+
+INSTANTIATE_TEST_SUITE_P(EncoderDecoders, GoldenSource, testing::Values("t5", "t5-v1-1"), test::golden_name);
+
+TEST(Decoders, ReadNoSource) {
+  const GoldenModel golden("llama");
+  auto cache = KvCache::make(golden.model.config(), 4, 4);
+  const std::array<std::int32_t, 1> ids{3};
+  EXPECT_EQ(code_of(golden.model.encode(ids, *cache, {})), "unsupported");
 }
 
 TEST(SentenceEmbedding, IsTheMeanOfLengthOne) {

@@ -32,7 +32,8 @@ inline std::vector<std::string> golden_folders(std::string_view output, std::str
     if (!entry.is_directory() || std::ranges::count(kLater, entry.path().filename().string()) != 0) continue;
     const auto recorded = io::Weights::open_as_stored(entry.path() / "case.safetensors");
     const auto has = [&](std::string_view name) { return recorded && recorded->find(std::string(name)) != nullptr; };
-    if (has("ids") && has(output) && !has(without) && !has("pixels")) names.push_back(entry.path().filename().string());
+    if ((has("ids") || has("decoder_ids")) && has(output) && !has(without) && !has("pixels"))
+      names.push_back(entry.path().filename().string());
   }
   std::ranges::sort(names);
   return names;
@@ -64,16 +65,26 @@ inline Result<Model> load_golden(const std::string& name) {
 struct GoldenCase {
   explicit GoldenCase(const std::string& name) {
     const auto file = io::Weights::open_as_stored(kGolden / name / "case.safetensors");
-    ids = read_ids(*file, "ids");
+    source = read_ids(*file, "encoder_ids");
+    ids = read_ids(*file, source.empty() ? "ids" : "decoder_ids");
     types = read_ids(*file, "token_type_ids");
     logits = read_rows(*file, "logits");
     hidden = read_rows(*file, "hidden");
     pooled = read_rows(*file, "pooled");
   }
 
+  /// A cache for the ids, which holds the source where there is one.
+  [[nodiscard]] KvCache cache(const Model& model) const {
+    KvCache cache = *KvCache::make(model.config(), ids.size(), source.size());
+    if (!source.empty()) {
+      const Status done = model.encode(source, cache, {});
+      EXPECT_TRUE(done) << describe(done.error());
+    }
+    return cache;
+  }
   [[nodiscard]] SequenceRows rows(KvCache& cache) const { return {ids, &cache, types}; }
 
-  std::vector<std::int32_t> ids, types;
+  std::vector<std::int32_t> source, ids, types;
   Matrix<float> logits, hidden, pooled;
 
  private:
@@ -118,27 +129,27 @@ inline double error_of(const Model& model, const GoldenCase& recorded) {
     error = std::max(error, relative_error(found, expected));
   };
   if (recorded.logits.size() != 0) {
-    auto cache = KvCache::make(model.config(), count);
+    KvCache cache = recorded.cache(model);
     Matrix<float> logits(count, model.config().vocabulary);
-    check(model.forward(std::array{recorded.rows(*cache)}, logits.view(), work, {}), logits, recorded.logits);
+    check(model.forward(std::array{recorded.rows(cache)}, logits.view(), work, {}), logits, recorded.logits);
   }
   if (recorded.hidden.size() == 0) return error;
-  auto cache = KvCache::make(model.config(), count);
+  KvCache cache = recorded.cache(model);
   Matrix<float> states(count, model.config().hidden);
-  check(model.hidden_states(std::array{recorded.rows(*cache)}, states.view(), work, {}), states, recorded.hidden);
+  check(model.hidden_states(std::array{recorded.rows(cache)}, states.view(), work, {}), states, recorded.hidden);
   if (recorded.pooled.size() == 0) return error;
   Matrix<float> pooled(1, model.config().hidden);
   check(model.pooled_of(states.view().rows(0, 1), pooled.view(), {}), pooled, recorded.pooled);
   return error;
 }
 
-/// A model, its checkpoint and the ids of its case.
+/// A model, its checkpoint and its case.
 struct GoldenModel {
   explicit GoldenModel(const std::string& name)
-      : weights(*io::Weights::open(kGolden / name)), model(*Model::load(weights, {})), ids(GoldenCase(name).ids) {}
+      : weights(*io::Weights::open(kGolden / name)), model(*Model::load(weights, {})), recorded(name) {}
   io::Weights weights;
   Model model;
-  std::vector<std::int32_t> ids;
+  GoldenCase recorded;
 };
 
 }  // namespace kvant::nn::test

@@ -45,7 +45,7 @@ TEST_P(GoldenDecoder, GivesTheSameBitsStepByStepAndBesideOthers) {
   const GoldenCase recorded(GetParam());
   const std::span<const std::int32_t> ids = recorded.ids;
   const std::size_t vocabulary = model->config().vocabulary;
-  const auto cache = [&] { return *KvCache::make(model->config(), ids.size()); };
+  const auto cache = [&] { return recorded.cache(*model); };
   KvCache whole = cache();
   Matrix<float> expected(ids.size(), vocabulary);
   ASSERT_TRUE(model->forward(ids, whole, expected.view(), {}));

@@ -16,6 +16,7 @@
 namespace kvant::nn {
 namespace {
 
+using test::GoldenCase;
 using test::GoldenModel;
 
 struct Stored {
@@ -46,7 +47,7 @@ class Floats {
   }
 
   /// Logits, or hidden states of a model without a head.
-  [[nodiscard]] Matrix<float> output(std::span<const std::int32_t> ids) const {
+  [[nodiscard]] Matrix<float> output(const GoldenCase& recorded) const {
     const io::test::TemporaryFolder folder;
     std::vector<io::TensorSpec> specs;
     for (const auto& [name, t] : tensors_) specs.push_back({name, DType::f32, t.shape});
@@ -57,11 +58,12 @@ class Floats {
     const auto weights = io::Weights::open(folder.path());
     const auto model = Model::load(*weights, {});
     EXPECT_TRUE(model) << describe(model.error());
-    auto cache = KvCache::make(model->config(), ids.size());
+    KvCache cache = recorded.cache(*model);
+    const std::size_t count = recorded.ids.size();
     const bool has_head = !model->config().head.empty();
-    Matrix<float> result(ids.size(), has_head ? model->config().vocabulary : model->config().hidden);
-    EXPECT_TRUE(has_head ? model->forward(ids, *cache, result.view(), {})
-                         : model->hidden_states(ids, *cache, result.view(), {}));
+    Matrix<float> result(count, has_head ? model->config().vocabulary : model->config().hidden);
+    EXPECT_TRUE(has_head ? model->forward(recorded.ids, cache, result.view(), {})
+                         : model->hidden_states(recorded.ids, cache, result.view(), {}));
     return result;
   }
 
@@ -82,7 +84,7 @@ TEST_P(GoldenSites, TakeFactorsWithoutChangingOutputs) {
   const GoldenModel golden(GetParam());
   const ModelConfig& config = golden.model.config();
   Floats floats(golden);
-  const Matrix<float> before = floats.output(golden.ids);
+  const Matrix<float> before = floats.output(golden.recorded);
   bool is_exact = true;
   std::size_t folded = 0;
   for (const InputSite& site : input_sites(config)) {
@@ -108,7 +110,7 @@ TEST_P(GoldenSites, TakeFactorsWithoutChangingOutputs) {
     }
   }
   EXPECT_GT(folded, 0u);
-  const Matrix<float> after = floats.output(golden.ids);
+  const Matrix<float> after = floats.output(golden.recorded);
   float largest = 0;
   float worst = 0;
   for (std::size_t i = 0; i < before.size(); ++i) {

@@ -78,6 +78,14 @@ class Model {
   [[nodiscard]] Status forward(std::span<const std::int32_t> ids, KvCache& cache, MatrixView<float> logits,
                                const Context& context) const;
 
+  /// Of a model that reads a source (a text to translate): computes its encoder's states of each sequence's whole
+  /// source `ids` and keeps in the cache what the decoder looks at. forward() then begins with the decoder's start
+  /// token. Errors: as forward(); usage (a cache that is not empty), limit (more ids than the cache has room for),
+  /// unsupported (the model reads no source).
+  [[nodiscard]] Status encode(std::span<const SequenceRows> batch, Workspace& work, const Context& context,
+                              LayerTap* tap = nullptr) const;
+  [[nodiscard]] Status encode(std::span<const std::int32_t> ids, KvCache& cache, const Context& context) const;
+
   /// The first half of forward(): appends the ids and computes their `states` [ids, hidden] behind the last norm. For
   /// many ids these take far less room than logits, which logits_of() makes of as many rows at a time as there is room
   /// for. Errors: as forward().
@@ -119,6 +127,7 @@ class Model {
 
   Model() = default;
   [[nodiscard]] Status check_batch(std::span<const SequenceRows> batch) const;
+  [[nodiscard]] Status check_sources(std::span<const SequenceRows> batch) const;
   [[nodiscard]] Status check_head() const;
   /// Runs a list over rows of states, as many at a time as go together.
   [[nodiscard]] Status run_rows(const std::vector<Step>& steps, BufferId target, MatrixView<const float> states,

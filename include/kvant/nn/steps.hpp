@@ -136,6 +136,19 @@ struct Attend {
   Distances distances{};        ///< score += bias of the distance
 };
 
+/// Stores k and v of the source's tokens in the sequence's cache, for an attention that looks at them.
+struct StoreSource {
+  Slice k, v;
+  std::size_t cache = 0;  ///< of ModelConfig::caches
+};
+
+/// out = softmax(scale * q * K^T) * V for each head of q, over all that StoreSource left.
+struct AttendSource {
+  Slice q, out;
+  std::size_t cache = 0;
+  float scale = 1;
+};
+
 /// Each element in place: x = f(x).
 struct Activate {
   Slice x;
@@ -203,8 +216,8 @@ struct Experts {
   std::size_t steps = 0;  ///< of ModelConfig::expert_steps
 };
 
-using Step =
-    std::variant<Embed, Norm, Multiply, Rotate, Attend, Activate, Gate, Add, Copy, Scale, Softcap, Clamp, Experts>;
+using Step = std::variant<Embed, Norm, Multiply, Rotate, Attend, StoreSource, AttendSource, Activate, Gate, Add, Copy,
+                          Scale, Softcap, Clamp, Experts>;
 
 /// One block, and what its tensors' names begin with.
 struct Block {
@@ -219,6 +232,7 @@ struct CacheShape {
   std::size_t heads = 0;  ///< divides the number of query heads, which share them in order
   std::size_t key_dim = 0;
   std::size_t value_dim = 0;
+  bool of_source = false;  ///< of every token of its source, not of its own
 
   friend bool operator==(const CacheShape&, const CacheShape&) = default;
 };
@@ -241,7 +255,8 @@ struct ModelConfig {
   std::vector<CacheShape> caches{};
   std::vector<std::vector<Step>> expert_steps{};
 
-  std::vector<Step> stem{};  ///< from tokens to `carried`
+  std::vector<Block> encoder{};  ///< from a source's tokens to what AttendSource reads; empty: there is no source
+  std::vector<Step> stem{};      ///< from tokens to `carried`
   std::vector<Block> blocks{};
   std::vector<Step> tail{};    ///< from `carried` to `states`
   std::vector<Step> head{};    ///< from `states` to `logits`; empty: the model has no head

@@ -227,7 +227,7 @@ void Decoder::attend(const Qkv& qkv, const AttendOptions& options) {
   step.v = qkv.v;
   step.out = b.buffer("a", qkv.q.count * qkv.v.width).heads(qkv.v.width);
   a = b.buffer("a", qkv.q.count * qkv.v.width);
-  const CacheShape shape{qkv.k.count, qkv.k.width, qkv.v.width};
+  const CacheShape shape{qkv.k.count, qkv.k.width, qkv.v.width, options.of_source};
   const auto& caches = b.config().caches;
   // Whole sequences leave nothing for later calls, so that one place serves all blocks.
   const bool is_shared = options.both_ways && !caches.empty() && caches.back() == shape;
@@ -302,14 +302,15 @@ void Decoder::experts(Slice in, Slice out, std::string_view router, std::string_
   b.add(std::move(step));
 }
 
-void Decoder::finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias) {
+void Decoder::finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias,
+                     float tied_scale) {
   const Slice logits = b.buffer("logits", s.vocabulary);
   b.tail();
   norm(norm_stem);
   b.head();
   b.config().tied = tied;
   if (tied)
-    b.add(Multiply{h, logits, table, 1, false});
+    b.add(Multiply{h, logits, table, tied_scale, false});
   else
     b.linear(h, logits, head_stem, {.bias = head_bias, .role = Role::head});
 }

@@ -42,6 +42,7 @@ struct AttendOptions {
   std::vector<float> slopes{};
   TensorId sinks = kNoTensor;
   bool both_ways = false;
+  bool of_source = false;
   Distances distances{};
 };
 
@@ -85,8 +86,9 @@ struct Decoder {
   /// out = what the experts chosen by the layer `router` make of `in`. Experts are stored one by one, numbered behind
   /// `stem`, with gated feed-forward layers of `width`.
   void experts(Slice in, Slice out, std::string_view router, std::string_view stem, const ExpertLayers& layers);
-  /// The last norm, and the head: `stem` or, where the configuration ties it, the embedding.
-  void finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias = false);
+  /// The last norm, and the head: `stem` or, where the configuration ties it, the embedding, times `tied_scale`.
+  void finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias = false,
+              float tied_scale = 1);
 
   ConfigReader& c;
   StepBuilder& b;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Encoders of BERT's kind: attention looks both ways, and a head, where the checkpoint has one, guesses masked tokens.
+// T5: an encoder whose states a decoder looks at.
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <string>
+#include <vector>
 
 #include "decoder.hpp"
 #include "kvant/nn/families.hpp"
@@ -273,6 +277,130 @@ void nomic_bert(ConfigReader& c, StepBuilder& b) {
   }
 }
 
+// ---- T5 -------------------------------------------------------------------------------------------------------------
+
+struct T5FeedForward {
+  Activation act = Activation::relu;
+  bool is_gated = false;
+};
+
+T5FeedForward t5_feed_forward(ConfigReader& c) {
+  std::string name = c.text("feed_forward_proj", "relu");
+  T5FeedForward result;
+  result.is_gated = name.starts_with("gated-");
+  if (result.is_gated) name.erase(0, std::string_view("gated-").size());
+  if (result.is_gated && name == "gelu") name = "gelu_new";
+  const auto act = activation_named(name);
+  if (!act) c.unsupported("feed_forward_proj", "an activation, or \"gated-\" and one");
+  result.act = act.value_or(Activation::relu);
+  return result;
+}
+
+Sizes t5_sizes(ConfigReader& c) {
+  Sizes s;
+  s.hidden = c.size("d_model", 512);
+  s.layers = c.parts("num_layers", 6);
+  s.heads = s.kv_heads = c.parts("num_heads", 8);
+  s.head_dim = c.size("d_kv", 64);
+  s.ffn = c.size("d_ff", 2048);
+  s.vocabulary = c.size("vocab_size");
+  s.positions = c.size("n_positions", 512);
+  return s;
+}
+
+/// x += attention to the side's own tokens, whose scores are not scaled.
+void t5_attend(Decoder& d, AttendOptions options) {
+  options.scale = 1;
+  d.norm("layer.0.layer_norm");
+  d.attend(d.qkv(d.h, "layer.0.SelfAttention.", false, "q", "k", "v"), options);
+  d.add_linear(d.a, "layer.0.SelfAttention.o");
+}
+
+void t5_feed(Decoder& d, const std::string& stem, const T5FeedForward& feed) {
+  const std::string dense = stem + "DenseReluDense.";
+  d.norm(stem + "layer_norm");
+  if (!feed.is_gated) return d.plain_ffn(d.h, dense + "wi", dense + "wo", feed.act, false);
+  const Slice gate = d.b.buffer("gate", d.s.ffn);
+  const Slice up = d.b.buffer("up", d.s.ffn);
+  d.b.linear(d.h, gate, dense + "wi_0");
+  d.b.linear(d.h, up, dense + "wi_1");
+  d.b.activate(gate, feed.act);
+  d.b.gate(gate, up);
+  d.add_linear(gate, dense + "wo");
+}
+
+/// The table of one side, which all its blocks share.
+Distances t5_distances(Decoder& d, const std::string& side) {
+  Distances distances;
+  distances.buckets = d.c.parts("relative_attention_num_buckets", 32);
+  distances.farthest = d.c.parts("relative_attention_max_distance", 128);
+  if (distances.buckets < 4) d.c.bad("relative_attention_num_buckets", "is below 4");
+  if (distances.farthest <= distances.buckets / 2)
+    d.c.bad("relative_attention_max_distance", "is not above half of \"relative_attention_num_buckets\"");
+  distances.table = d.b.vector(side + ".block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                               {distances.buckets, d.s.heads}, Role::other);
+  return distances;
+}
+
+/// What block i of the decoder calls its attention to the source.
+constexpr std::string_view kCross = "layer.1.EncDecAttention.";
+std::string cross_of(std::size_t i) { return "decoder.block." + std::to_string(i) + "." + std::string(kCross); }
+
+/// The encoder, up to keys and values of each of the decoder's `layers`; where these are stored.
+std::vector<std::size_t> write_t5_encoder(Decoder& d, std::size_t layers, const T5FeedForward& feed) {
+  d.b.encoder_block("");
+  d.embed("shared");
+  const AttendOptions options{.both_ways = true, .of_source = true, .distances = t5_distances(d, "encoder")};
+  for (std::size_t i = 0; i < d.s.layers; ++i) {
+    d.b.encoder_block("encoder.block." + std::to_string(i) + ".");
+    t5_attend(d, options);
+    t5_feed(d, "layer.1.", feed);
+  }
+  d.b.encoder_block("");
+  d.norm("encoder.final_layer_norm");
+  const std::size_t width = d.s.heads * d.s.head_dim;
+  const Slice k = d.b.buffer("k", width);
+  const Slice v = d.b.buffer("v", width);
+  std::vector<std::size_t> caches;
+  for (std::size_t i = 0; i < layers; ++i) {
+    caches.push_back(d.b.cache({d.s.heads, d.s.head_dim, d.s.head_dim, true}));
+    d.b.linear(d.h, k, cross_of(i) + "k");
+    d.b.linear(d.h, v, cross_of(i) + "v");
+    d.b.add(StoreSource{k.heads(d.s.head_dim), v.heads(d.s.head_dim), caches.back()});
+  }
+  return caches;
+}
+
+/// x += attention to the source.
+void t5_attend_source(Decoder& d, std::size_t cache) {
+  const Slice q = d.b.buffer("q", d.s.heads * d.s.head_dim);
+  const std::string stem(kCross);
+  d.norm("layer.1.layer_norm");
+  d.b.linear(d.h, q, stem + "q");
+  d.b.add(AttendSource{q.heads(d.s.head_dim), d.a.heads(d.s.head_dim), cache, 1});
+  d.add_linear(d.a, stem + "o");
+}
+
+void t5(ConfigReader& c, StepBuilder& b) {
+  Decoder d(c, b, t5_sizes(c));
+  d.norms = {.epsilon = c.epsilon("layer_norm_epsilon", 1e-6)};
+  const std::size_t layers = c.parts("num_decoder_layers", d.s.layers);
+  const T5FeedForward feed = t5_feed_forward(c);
+  const std::vector<std::size_t> sources = write_t5_encoder(d, layers, feed);
+  b.stem();
+  b.add(Embed{d.table, d.x.buffer, Embed::Key::token, 0, 1});
+  const AttendOptions options{.distances = t5_distances(d, "decoder")};
+  for (std::size_t i = 0; i < layers; ++i) {
+    d.block("decoder.block.", i);
+    t5_attend(d, options);
+    t5_attend_source(d, sources[i]);
+    t5_feed(d, "layer.2.", feed);
+  }
+  d.finish("decoder.final_layer_norm", "lm_head", c.flag(kTied, true), false,
+           1 / std::sqrt(static_cast<float>(d.s.hidden)));
+  b.config().left_out = {"encoder.embed_tokens.", "decoder.embed_tokens.", cross_of(0) + "relative_attention_bias."};
+}
+
 constexpr std::array kFamilies{
     Family{"bert", "BertModel, BertForMaskedLM", "types of tokens; pooler, head for masked tokens", "bert.",
            "cls.predictions.decoder", &bert},
@@ -285,6 +413,8 @@ constexpr std::array kFamilies{
     Family{"modernbert", "ModernBertModel, ModernBertForMaskedLM",
            "windows to both sides, two thetas; biases, head for masked tokens", "model.", "decoder", &modernbert},
     Family{"nomic_bert", "NomicBertModel", "types of tokens, rotation stretched to the context", "", "", &nomic_bert},
+    Family{"t5", "T5ForConditionalGeneration",
+           "plain or gated feed-forward layers; biases by distance (T5 1.0 and 1.1)", "", "lm_head", &t5},
 };
 
 }  // namespace

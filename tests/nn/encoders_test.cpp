@@ -146,6 +146,55 @@ TEST(Encoders, CountPositionsBehindThatOfPadding) {
   EXPECT_EQ(code_of(golden.model.hidden_states(some_ids(49, 4), *cache, states.view(), {})), "limit");
 }
 
+/// The recorded model's configuration with other members.
+Result<ModelConfig> read_with(const std::string& folder, std::string_view members) {
+  io::Json config = *GoldenModel(folder).weights.config();
+  const auto more = io::parse_json("{" + std::string(members) + "}");
+  EXPECT_TRUE(more) << members;
+  for (const auto& [key, value] : more->members()) config.set(key, value);
+  return read_model_config(config);
+}
+
+TEST(EncoderConfig, RefusesWhatIsNotComputed) {
+  for (const auto& [folder, members] : {std::pair{"bert", R"("position_embedding_type": "relative_key")"},
+                                        {"bert", R"("is_decoder": true)"},
+                                        {"bert", R"("tie_word_embeddings": false)"},
+                                        {"bert", R"("architectures": ["BertForSequenceClassification"])"},
+                                        {"nomic-bert", R"("prenorm": true)"},
+                                        {"nomic-bert", R"("activation_function": "gelu")"},
+                                        {"nomic-bert", R"("moe_every_n_layers": 2)"},
+                                        {"modernbert", R"("hidden_activation": "mish")"},
+                                        {"t5", R"("feed_forward_proj": "gated-mish")"}})
+    EXPECT_EQ(code_of(read_with(folder, members)), "unsupported") << folder << members;
+}
+
+TEST(EncoderConfig, RefusesWhatIsImpossible) {
+  for (const auto& [folder, members] : {std::pair{"roberta", R"("max_position_embeddings": 2)"},
+                                        {"roberta", R"("pad_token_id": 2000000000)"},
+                                        {"mpnet", R"("relative_attention_num_buckets": 3)"},
+                                        {"mpnet", R"("relative_attention_num_buckets": 512)"},
+                                        {"distilbert", R"("n_heads": 5)"},
+                                        {"modernbert", R"("num_attention_heads": 8)"},
+                                        {"modernbert", R"("global_rope_theta": 0)"},
+                                        {"nomic-bert", R"("rotary_scaling_factor": -1)"},
+                                        {"nomic-bert", R"("rotary_emb_base": 0)"},
+                                        {"t5", R"("relative_attention_num_buckets": 2)"},
+                                        {"t5", R"("relative_attention_max_distance": 16)"}})
+    EXPECT_EQ(code_of(read_with(folder, members)), "bad_config") << folder << members;
+}
+
+TEST(EncoderConfig, TakesEitherClass) {
+  EXPECT_TRUE(read_with("bert", R"("architectures": ["BertForMaskedLM"])"));
+  EXPECT_TRUE(read_with("bert-mlm", R"("architectures": ["BertModel"])"));
+}
+
+TEST(EncoderConfig, HasTheHeadThatTheCheckpointHas) {
+  const GoldenModel bare("bert");
+  EXPECT_TRUE(bare.model.config().head.empty());
+  EXPECT_FALSE(read_model_config(*bare.weights.config())->head.empty()) << "without a checkpoint, all there may be";
+  EXPECT_FALSE(GoldenModel("bert-mlm").model.config().head.empty());
+}
+
 /// Keeps what a layer reads.
 class Recorder final : public LayerTap {
  public:

@@ -36,7 +36,7 @@ struct InputSite {
 
 /// All sites of a model, in the order of the steps. A factor passes from a layer's input to what made it
 ///   through `gate`, to what multiplies (not to what an activation made)
-///   through `attend`, to the values, each for all the heads that read it
+///   through `attend`, to the values, each for all the heads that read it, those of a source in the encoder's lists
 ///   through copies and scales
 /// and is taken by a norm's weight or by the rows of a layer. Where anything else reads what it would change, nothing
 /// takes it.

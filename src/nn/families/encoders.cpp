@@ -177,6 +177,8 @@ ModernRopes modern_ropes(ConfigReader& c, StepBuilder& b, std::size_t dims) {
   const io::Json* local = c.json().find("local_rope_theta");
   if (local == nullptr || !local->is_null()) rope.theta = c.number("local_rope_theta", 10000.0);
   ropes.local = b.rope(rope);
+  for (const Rope& r : b.config().ropes)
+    if (!(r.theta > 0)) c.bad("global_rope_theta", "or \"local_rope_theta\" is not above 0");
   return ropes;
 }
 
@@ -233,9 +235,11 @@ Rope nomic_rope(ConfigReader& c, std::size_t dims, std::size_t positions) {
   Rope rope;
   rope.dims = dims;
   rope.theta = c.number("rotary_emb_base", 1000.0);
+  if (!(rope.theta > 0)) c.bad("rotary_emb_base", "is not above 0");
   if (!c.has("rotary_scaling_factor")) return rope;
   rope.scaling = RopeScaling::dynamic;
   rope.factor = c.number("rotary_scaling_factor");
+  if (!(rope.factor > 0)) c.bad("rotary_scaling_factor", "is not above 0");
   rope.original = c.size("max_trained_positions", positions);
   return rope;
 }

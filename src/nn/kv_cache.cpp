@@ -92,6 +92,11 @@ void KvCache::advance(std::size_t tokens) {
   length_ += tokens;
 }
 
+void KvCache::set_context(const ModelConfig& config, std::size_t tokens) {
+  for (std::size_t i = 0; i < config.ropes.size(); ++i)
+    if (depends_on_context(config.ropes[i])) frequencies_[i] = rope_frequencies(config.ropes[i], tokens);
+}
+
 void KvCache::set_source(std::size_t tokens) {
   expects(tokens <= source_capacity_, "no more tokens than there is room for");
   source_length_ = tokens;

@@ -119,6 +119,11 @@ Status check_distinct(std::span<const SequenceRows> batch) {
   return {};
 }
 
+/// The length of sequences that come whole is known.
+void set_contexts(const ModelConfig& config, std::span<const SequenceRows> batch) {
+  for (const SequenceRows& s : batch) s.cache->set_context(config, s.ids.size());
+}
+
 /// Runs a batch through stem and blocks, some tokens at a time; `take(first, runner, feed)` then has their rows.
 template <class Take>
 Status run_batch(const ModelConfig& config, std::span<const SequenceRows> batch, TokenFeed feed, StepRunner& runner,
@@ -194,6 +199,7 @@ Status Model::forward(std::span<const SequenceRows> batch, MatrixView<float> log
                        (batch.size() == count ? "" : std::to_string(batch.size()) + " or ") + std::to_string(count),
                        config_.vocabulary);
     if (Status ok = work.reserve_for(*this, batch, plan_->is_bidirectional); !ok) return ok;
+    if (plan_->is_bidirectional) set_contexts(config_, batch);
     StepRunner runner(*this, *work.state_, context, tap);
     std::size_t done = 0;
     const TokenFeed tokens(batch, plan_->is_bidirectional, work.state_->tokens);
@@ -224,6 +230,7 @@ Status Model::hidden_states(std::span<const SequenceRows> batch, MatrixView<floa
     if (states.rows() != count || states.cols() != config_.hidden)
       return bad_shape("states", states, std::to_string(count), config_.hidden);
     if (Status ok = work.reserve_for(*this, batch, plan_->is_bidirectional); !ok) return ok;
+    if (plan_->is_bidirectional) set_contexts(config_, batch);
     StepRunner runner(*this, *work.state_, context, tap);
     const TokenFeed tokens(batch, plan_->is_bidirectional, work.state_->tokens);
     return run_batch(config_, batch, tokens, runner,

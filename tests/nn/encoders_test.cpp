@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -102,6 +103,26 @@ TEST(Encoders, RunSequencesLongerThanWhatUsuallyGoesTogether) {
   EXPECT_TRUE(same(states_of(model, shorter), all.view().rows(0, 200)));
   EXPECT_TRUE(same(alone, all.view().rows(200, 600)));
   EXPECT_TRUE(same(states_of(model, shorter), all.view().rows(800, 200)));
+}
+
+/// Of a rotation that is stretched beyond 64 tokens.
+TEST(Encoders, StretchRotationsToTheSequenceNotToItsCache) {
+  const GoldenModel golden("nomic-bert");
+  const io::test::TemporaryFolder folder;
+  std::filesystem::copy_file(test::kGolden / "nomic-bert/model.safetensors", folder / "model.safetensors");
+  io::Json config = *golden.weights.config();
+  folder.write("config.json", io::to_text(config.set("rotary_scaling_factor", 2.0)));
+  const auto weights = io::Weights::open(folder.path());
+  const auto model = Model::load(*weights, {});
+  ASSERT_TRUE(model) << describe(model.error());
+  for (const std::size_t count : std::array<std::size_t, 2>{40, 100}) {
+    const auto ids = some_ids(count, 7);
+    auto cache = KvCache::make(model->config(), 500);
+    Matrix<float> states(count, model->config().hidden);
+    ASSERT_TRUE(model->hidden_states(ids, *cache, states.view(), {}));
+    EXPECT_TRUE(same(states_of(*model, ids), states.view())) << count;
+    EXPECT_EQ(same(states_of(golden.model, ids), states.view()), count == 40) << "stretched from 65 tokens on";
+  }
 }
 
 TEST(Encoders, SayThatTheyHaveNoHeadOrPooler) {

@@ -42,6 +42,8 @@ class KvCache {
   [[nodiscard]] CachedHead head(std::size_t attention, std::size_t kv_head) const;
   void advance(std::size_t tokens);
   void set_source(std::size_t tokens);
+  /// Rotations that depend on the sequence's length are those of this one, no longer of the capacity.
+  void set_context(const ModelConfig& config, std::size_t tokens);
   /// Of the rotation with this number, for its context.
   [[nodiscard]] std::span<const double> frequencies(std::size_t rope) const { return frequencies_[rope]; }
 

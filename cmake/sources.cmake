@@ -55,6 +55,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/nn/families/decoder.cpp
        src/nn/families/dense.cpp
        src/nn/families/early.cpp
+       src/nn/families/encoders.cpp
        src/nn/families/experts.cpp
        src/nn/generation.cpp
        src/nn/heads.cpp
@@ -62,6 +63,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/nn/model.cpp
        src/nn/model_loader.cpp
        src/nn/ops.cpp
+       src/nn/pooling.cpp
        src/nn/rope.cpp
        src/nn/sampling.cpp
        src/nn/sites.cpp

@@ -99,19 +99,28 @@ std::vector<std::string> lines_of(const nn::ModelConfig& config, const std::vect
   return lines;
 }
 
-std::vector<StepList> step_lists(const nn::ModelConfig& config) {
-  std::vector<StepList> lists{{"stem", lines_of(config, config.stem, "")}};
+/// Blocks of the same steps as one list.
+void add_blocks(std::vector<StepList>& lists, const nn::ModelConfig& config, const std::vector<nn::Block>& blocks,
+                std::string_view what) {
   std::size_t first = 0;
-  for (std::size_t i = 0; i < config.blocks.size(); ++i) {
-    auto lines = lines_of(config, config.blocks[i].steps, config.blocks[i].prefix);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    auto lines = lines_of(config, blocks[i].steps, blocks[i].prefix);
     if (i == 0 || lists.back().steps != lines) {
       first = i;
       lists.push_back({"", std::move(lines)});
     }
-    lists.back().name = first == i ? fmt::format("block {}", i) : fmt::format("blocks {}-{}", first, i);
+    lists.back().name = first == i ? fmt::format("{} {}", what, i) : fmt::format("{}s {}-{}", what, first, i);
   }
+}
+
+std::vector<StepList> step_lists(const nn::ModelConfig& config) {
+  std::vector<StepList> lists;
+  add_blocks(lists, config, config.encoder, "encoder's part");
+  lists.push_back({"stem", lines_of(config, config.stem, "")});
+  add_blocks(lists, config, config.blocks, "block");
   lists.push_back({"tail", lines_of(config, config.tail, "")});
   lists.push_back({"head", lines_of(config, config.head, "")});
+  if (!config.pooler.empty()) lists.push_back({"pooler", lines_of(config, config.pooler, "")});
   return lists;
 }
 
@@ -182,7 +191,8 @@ class Inspect final : public Command {
     if (!weights->config())
       return fail(ErrorCode::bad_config, "has no config.json, which names the model's family",
                   {path_.string(), {}, {}});
-    const auto config = nn::read_model_config(*weights->config(), {(path_ / "config.json").string(), {}, {}});
+    const auto config =
+        nn::read_model_config(*weights->config(), {(path_ / "config.json").string(), {}, {}}, &*weights);
     if (!config) return propagate(config);
     io::Json rows = io::Json::array();
     std::string text;

@@ -102,8 +102,7 @@ io::Json files() {
 io::Json architectures() {
   io::Json rows = io::Json::array();
   for (const nn::Family* f : nn::families())
-    rows.push_back(
-        io::Json::object().set("name", f->model_type).set("class", f->class_name).set("variants", f->variants));
+    rows.push_back(io::Json::object().set("name", f->model_type).set("class", f->classes).set("variants", f->variants));
   return rows;
 }
 

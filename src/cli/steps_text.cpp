@@ -18,7 +18,9 @@ class Writer {
 
   std::string operator()(const Embed& s) const {
     return fmt::format("{} = {}rows({}; {}{})", name(s.out), factor(s.scale), tensor(s.table),
-                       s.key == Embed::Key::token ? "tokens" : "positions",
+                       s.key == Embed::Key::token  ? "tokens"
+                       : s.key == Embed::Key::type ? "types"
+                                                   : "positions",
                        s.offset != 0 ? fmt::format(" + {}", s.offset) : "");
   }
   std::string operator()(const Norm& s) const {
@@ -43,11 +45,20 @@ class Writer {
   }
   std::string operator()(const Attend& s) const {
     std::string how = fmt::format("scale {:.6g}", s.scale);
+    if (s.both_ways) how += ", both ways";
     if (s.window != 0) how += fmt::format(", window {}", s.window);
     if (s.softcap != 0) how += fmt::format(", cap {:.6g}", s.softcap);
     if (!s.slopes.empty()) how += ", ALiBi";
     if (s.sinks != kNoTensor) how += ", sinks " + tensor(s.sinks);
+    if (s.distances.table != kNoTensor)
+      how += fmt::format(", distances up to {} by {}", s.distances.farthest, tensor(s.distances.table));
     return fmt::format("{} = attend({}, {}, {}; {})", slice(s.out), slice(s.q), slice(s.k), slice(s.v), how);
+  }
+  std::string operator()(const StoreSource& s) const {
+    return fmt::format("source {} = {}, {}", s.cache, slice(s.k), slice(s.v));
+  }
+  std::string operator()(const AttendSource& s) const {
+    return fmt::format("{} = attend({}, source {}; scale {:.6g})", slice(s.out), slice(s.q), s.cache, s.scale);
   }
   std::string operator()(const Activate& s) const {
     return fmt::format("{0} = {1}({0})", slice(s.x), kActivationNames[static_cast<std::size_t>(s.function)]);

@@ -15,6 +15,8 @@ struct Uses {
   void operator()(const Multiply& s) { read(s.in), s.accumulate ? change(s.out.buffer) : write(s.out.buffer); }
   void operator()(const Rotate& s) { change(s.heads.buffer); }
   void operator()(const Attend& s) { read(s.q), read(s.k), read(s.v), write(s.out.buffer); }
+  void operator()(const StoreSource& s) { read(s.k), read(s.v); }
+  void operator()(const AttendSource& s) { read(s.q), write(s.out.buffer); }
   void operator()(const Activate& s) { change(s.x.buffer); }
   void operator()(const Gate& s) { read(s.by), change(s.x.buffer); }
   void operator()(const Add& s) { read(s.by), change(s.x.buffer); }
@@ -86,19 +88,24 @@ std::vector<BufferUse> uses_of(const Step& step) {
   return std::move(uses.all);
 }
 
+std::vector<const std::vector<Step>*> lists_of(const ModelConfig& config) {
+  std::vector<const std::vector<Step>*> lists;
+  for (const Block& block : config.encoder) lists.push_back(&block.steps);
+  lists.push_back(&config.stem);
+  for (const Block& block : config.blocks) lists.push_back(&block.steps);
+  lists.insert(lists.end(), {&config.tail, &config.head, &config.pooler});
+  return lists;
+}
+
 BufferPlan plan_buffers(const ModelConfig& config) {
   const std::size_t count = config.buffers.size();
   std::vector<bool> always(count);
   always[config.carried] = always[config.states] = true;
   std::vector<Lives> lists;
-  const auto add = [&](const std::vector<Step>& steps) {
+  for (const std::vector<Step>* steps : lists_of(config)) {
     lists.emplace_back(config, always);
-    lists.back().add(config, steps);
-  };
-  add(config.stem);
-  for (const Block& block : config.blocks) add(block.steps);
-  add(config.tail);
-  add(config.head);
+    lists.back().add(config, *steps);
+  }
   const auto conflict = [&](std::size_t a, std::size_t b) {
     return always[a] || always[b] || std::ranges::any_of(lists, [&](const Lives& l) { return l.overlap(a, b); });
   };

@@ -18,6 +18,9 @@ struct BufferUse {
 /// Buffers that a step reads, then those that it writes. Those inside experts' steps are not among them.
 [[nodiscard]] std::vector<BufferUse> uses_of(const Step& step);
 
+/// All lists of a model, in the order of computation. Those of experts are not among them.
+[[nodiscard]] std::vector<const std::vector<Step>*> lists_of(const ModelConfig& config);
+
 struct BufferPlan {
   std::vector<std::size_t> slot_of;  ///< by BufferId
   std::vector<std::size_t> widths;   ///< of slots

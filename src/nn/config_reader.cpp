@@ -38,6 +38,12 @@ std::optional<std::size_t> as_size(const Json& value, std::uint64_t least) {
 
 }  // namespace
 
+std::optional<Activation> activation_named(std::string_view name) noexcept {
+  for (const ActivationName& a : kActivations)
+    if (a.name == name) return a.function;
+  return std::nullopt;
+}
+
 std::string in_quotes(std::string_view text) {
   std::string result(1, '"');
   result += text;
@@ -161,8 +167,7 @@ std::vector<std::string> ConfigReader::texts(std::string_view key) {
 
 Activation ConfigReader::activation(std::string_view key, std::string_view otherwise) {
   const std::string name = text(key, otherwise);
-  for (const ActivationName& a : kActivations)
-    if (a.name == name) return a.function;
+  if (const auto function = activation_named(name)) return *function;
   std::string known;
   for (const ActivationName& a : kActivations) known += (known.empty() ? "" : ", ") + std::string(a.name);
   unsupported(key, "one of: " + known);

@@ -75,6 +75,9 @@ class ConfigReader {
   std::optional<Error> error_;
 };
 
+/// The activation that config.json files call so.
+[[nodiscard]] std::optional<Activation> activation_named(std::string_view name) noexcept;
+
 [[nodiscard]] std::string in_quotes(std::string_view text);
 
 }  // namespace kvant::nn

@@ -22,10 +22,15 @@ bool same_class(std::string_view a, std::string_view b) {
 
 bool is_computed_class(ConfigReader& c, const Family& family) {
   if (!c.has("architectures")) return true;
-  for (const io::Json& item : c.find("architectures")->items())
-    if (const std::string* name = item.as_string(); name != nullptr && same_class(*name, family.class_name))
-      return true;
-  c.unsupported("architectures", in_quotes(family.class_name) + " among them");
+  std::string expected;
+  for (std::string_view rest = family.classes; !rest.empty();) {
+    const std::string_view one = rest.substr(0, rest.find(", "));
+    rest.remove_prefix(std::min(rest.size(), one.size() + 2));
+    expected += (expected.empty() ? "" : " or ") + in_quotes(one);
+    for (const io::Json& item : c.find("architectures")->items())
+      if (const std::string* name = item.as_string(); name != nullptr && same_class(*name, one)) return true;
+  }
+  c.unsupported("architectures", expected + " among them");
   return false;
 }
 
@@ -46,12 +51,12 @@ const Family* family_of(ConfigReader& c) {
   return nullptr;
 }
 
-Result<ModelConfig> read_config(const io::Json& json, const Where& where) {
+Result<ModelConfig> read_config(const io::Json& json, const Where& where, const io::Weights* weights) {
   ConfigReader c(json, where);
   ModelConfig config;
   config.family = family_of(c);
   if (config.family != nullptr) {
-    StepBuilder builder(config);
+    StepBuilder builder(config, weights);
     config.family->write(c, builder);
     if (builder.is_full()) c.set_error(ErrorCode::limit, "asks for more tensors or steps than any model has");
   }
@@ -64,7 +69,8 @@ Result<ModelConfig> read_config(const io::Json& json, const Where& where) {
 std::span<const Family* const> families() {
   static const std::vector<const Family*> all = [] {
     std::vector<const Family*> rows;
-    for (const std::span<const Family> kind : {dense_families(), early_families(), expert_families()})
+    for (const std::span<const Family> kind :
+         {dense_families(), early_families(), expert_families(), encoder_families()})
       for (const Family& family : kind) rows.push_back(&family);
     return rows;
   }();
@@ -97,8 +103,8 @@ std::string joined_with(std::string_view tensor) {
   return "";
 }
 
-Result<ModelConfig> read_model_config(const io::Json& config, const Where& where) {
-  return guarded([&] { return read_config(config, where); });
+Result<ModelConfig> read_model_config(const io::Json& config, const Where& where, const io::Weights* weights) {
+  return guarded([&] { return read_config(config, where, weights); });
 }
 
 }  // namespace kvant::nn

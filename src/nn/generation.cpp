@@ -11,6 +11,7 @@
 namespace kvant::nn {
 
 Result<Generation> Generation::make(const Model& model, std::vector<std::int32_t> end_ids, std::size_t parallel) {
+  if (Status ok = check_predicts_next(model.config()); !ok) return propagate(ok);
   if (parallel == 0) return fail(ErrorCode::usage, "0 sequences at once; expected at least 1");
   return guarded([&]() -> Result<Generation> {
     std::ranges::sort(end_ids);

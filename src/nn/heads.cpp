@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::string_view kTied = "tie_word_embeddings";
 constexpr std::string_view kHead = "lm_head.weight";
-constexpr std::array<std::string_view, 5> kEmbeddings{"embed_tokens.weight", "wte.weight", "word_embeddings.weight",
-                                                      "embed_in.weight", "shared.weight"};
+constexpr std::array<std::string_view, 6> kEmbeddings{"embed_tokens.weight", "wte.weight",    "word_embeddings.weight",
+                                                      "embed_in.weight",     "shared.weight", "tok_embeddings.weight"};
 
 /// What a config.json says, for itself or for its language model; nothing where it does not.
 std::optional<bool> is_tied(const io::Json& config) {
@@ -77,7 +77,7 @@ Result<std::optional<std::string>> find_head(const io::Weights& weights) {
     return w.name == kHead || w.name == own || w.name.ends_with("." + std::string(kHead));
   });
   if (head == weights.list().end()) {
-    if (family != nullptr && !tied && has_embedding(weights, family->base))
+    if (family != nullptr && !family->head.empty() && !tied && has_embedding(weights, family->base))
       return fail(
           ErrorCode::missing_tensor,
           "is not in the checkpoint, and config.json does not tie it to the embedding (\"" + std::string(kTied) + "\")",

@@ -25,18 +25,23 @@ bool add_room(std::size_t& sum, std::size_t heads, std::size_t width, std::size_
 
 }  // namespace
 
-Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity, std::size_t context) {
+Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity, std::size_t source,
+                              std::size_t context) {
   if (capacity == 0) return fail(ErrorCode::usage, "a cache for 0 tokens; expected at least 1");
+  if (!config.encoder.empty() && source == 0)
+    return fail(ErrorCode::usage, "the model reads a source, but the cache has no room for its tokens");
   return guarded([&]() -> Result<KvCache> {
     KvCache cache;
     cache.capacity_ = capacity;
+    cache.source_capacity_ = source;
     std::size_t keys = 0;
     std::size_t values = 0;
-    bool fits = padded(capacity) >= capacity;
+    bool fits = true;
     for (const CacheShape& shape : config.caches) {
-      cache.parts_.push_back({shape, keys, values});
-      fits = fits && add_room(keys, shape.heads, shape.key_dim, padded(capacity)) &&
-             add_room(values, shape.heads, padded(shape.value_dim), capacity);
+      const std::size_t room = shape.of_source ? source : capacity;
+      cache.parts_.push_back({shape, keys, values, room});
+      fits = fits && padded(room) >= room && add_room(keys, shape.heads, shape.key_dim, padded(room)) &&
+             add_room(values, shape.heads, padded(shape.value_dim), room);
     }
     if (!fits)
       return fail(ErrorCode::out_of_memory, "a cache for " + std::to_string(capacity) + " tokens exceeds any memory");
@@ -54,16 +59,17 @@ bool KvCache::fits(const ModelConfig& config) const noexcept {
 }
 
 std::size_t KvCache::key_offset(const Part& part, std::size_t kv_head) const noexcept {
-  return part.keys + kv_head * padded(capacity_) * part.shape.key_dim;
+  return part.keys + kv_head * padded(part.capacity) * part.shape.key_dim;
 }
 
 std::size_t KvCache::value_offset(const Part& part, std::size_t kv_head) const noexcept {
-  return part.values + kv_head * capacity_ * padded(part.shape.value_dim);
+  return part.values + kv_head * part.capacity * padded(part.shape.value_dim);
 }
 
 void KvCache::store(std::size_t attention, std::size_t position, Heads keys, Heads values) {
-  expects(attention < parts_.size() && position < capacity_, "a position within the cache");
+  expects(attention < parts_.size(), "an attention of the cache");
   const Part& part = parts_[attention];
+  expects(position < part.capacity, "a position within the cache");
   const std::size_t key_dim = part.shape.key_dim;
   const std::size_t panel = position / kCacheLanes * kCacheLanes;
   for (std::size_t h = 0; h < part.shape.heads; ++h) {
@@ -85,6 +91,16 @@ CachedHead KvCache::head(std::size_t attention, std::size_t kv_head) const {
 void KvCache::advance(std::size_t tokens) {
   expects(tokens <= capacity_ - length_, "no more tokens than there is room for");
   length_ += tokens;
+}
+
+void KvCache::set_context(const ModelConfig& config, std::size_t tokens) {
+  for (std::size_t i = 0; i < config.ropes.size(); ++i)
+    if (depends_on_context(config.ropes[i])) frequencies_[i] = rope_frequencies(config.ropes[i], tokens);
+}
+
+void KvCache::set_source(std::size_t tokens) {
+  expects(tokens <= source_capacity_, "no more tokens than there is room for");
+  source_length_ = tokens;
 }
 
 }  // namespace kvant::nn

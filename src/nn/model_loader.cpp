@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 #include <variant>
 
@@ -29,9 +30,26 @@ std::uint64_t stored_bits_of(const io::WeightInfo& weight) {
   return std::uint64_t{weight.rows()} * weight.cols() * dtype_info(weight.dtype).bits;
 }
 
+/// The bucket of a key that is i - farthest positions behind the token. In float32, as the models were trained.
+std::size_t distance_bucket(const Attend& attend, std::size_t i) {
+  const auto& [table, all, farthest] = attend.distances;
+  const bool is_behind = i > farthest;
+  const std::size_t distance = is_behind ? i - farthest : farthest - i;
+  if (is_behind && !attend.both_ways) return 0;  // never seen
+  const std::size_t buckets = attend.both_ways ? all / 2 : all;
+  const std::size_t first = is_behind ? buckets : 0;
+  const std::size_t exact = buckets / 2;
+  if (distance < exact) return first + distance;
+  const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
+                      std::log(static_cast<float>(farthest) / static_cast<float>(exact));
+  const auto further = static_cast<std::size_t>(ratio * static_cast<float>(buckets - exact));
+  return first + std::min(exact + further, buckets - 1);
+}
+
 /// The most heads and experts of any step.
 void measure(const std::vector<Step>& steps, Model::Plan& plan) {
   for (const Step& step : steps) {
+    if (const auto* source = std::get_if<AttendSource>(&step)) plan.heads = std::max(plan.heads, source->q.count);
     if (const auto* attend = std::get_if<Attend>(&step)) plan.heads = std::max(plan.heads, attend->q.count);
     if (const auto* experts = std::get_if<Experts>(&step)) {
       plan.experts = std::max(plan.experts, experts->experts);
@@ -51,10 +69,11 @@ Result<Model> ModelLoader::load(const Context& context) {
   if (Status s = find_tensors(); !s) return propagate(s);
   if (Status s = refuse_unknown_tensors(); !s) return propagate(s);
   if (Status s = read(context); !s) return propagate(s);
-  add_ones();
+  prepare();
   auto plan = std::make_shared<Model::Plan>();
   plan->buffers = plan_buffers(model_.config_);
-  for (const Block& block : model_.config_.blocks) measure(block.steps, *plan);
+  for (const std::vector<Step>* steps : lists_of(model_.config_)) measure(*steps, *plan);
+  plan->is_bidirectional = is_bidirectional(model_.config_);
   model_.plan_ = std::move(plan);
   return std::move(model_);
 }
@@ -69,7 +88,7 @@ Status ModelLoader::read_config() {
     return fail(ErrorCode::bad_config, "holds weights without a config.json; a forward pass needs the model's folder",
                 where());
   model_.codebooks_ = weights_.info().codebooks;
-  auto config = read_model_config(*json, {(weights_.info().path / "config.json").string(), {}, {}});
+  auto config = read_model_config(*json, {(weights_.info().path / "config.json").string(), {}, {}}, &weights_);
   if (!config) return propagate(config);
   model_.config_ = std::move(*config);
   return {};
@@ -78,6 +97,14 @@ Status ModelLoader::read_config() {
 std::string ModelLoader::stored_name(const std::string& name) const {
   const std::string_view base = model_.config_.family->base;
   return is_bare_ && name.starts_with(base) ? name.substr(base.size()) : name;
+}
+
+const io::WeightInfo* ModelLoader::find(const TensorUse& use) const {
+  const std::string name = stored_name(use.name);
+  const io::WeightInfo* found = weights_.find(name);
+  if (found != nullptr || use.role != Role::norm) return found;
+  const std::string stem = name.substr(0, name.rfind('.') + 1);
+  return weights_.find(stem + (name.ends_with(".bias") ? "beta" : "gamma"));
 }
 
 Status ModelLoader::find_tensors() {
@@ -110,10 +137,11 @@ Status ModelLoader::check_shape(const TensorUse& use, const io::WeightInfo& weig
 
 Status ModelLoader::find_tensor(TensorId id) {
   const TensorUse& use = model_.config_.tensors[id];
-  const std::string name = stored_name(use.name);
-  const io::WeightInfo* weight = weights_.find(name);
+  const io::WeightInfo* weight = find(use);
   if (weight == nullptr)
-    return fail(ErrorCode::missing_tensor, "is not in the checkpoint, but config.json asks for it", where(name));
+    return fail(ErrorCode::missing_tensor, "is not in the checkpoint, but config.json asks for it",
+                where(stored_name(use.name)));
+  const std::string& name = weight->name;
   if (Status s = check_shape(use, *weight); !s) return s;
   if (weight->transposed && !use.transposed)
     return fail(ErrorCode::unsupported, "is quantized along its rows, which the forward pass does not multiply by",
@@ -209,15 +237,29 @@ Status ModelLoader::read_vector(TensorId id, std::vector<float>& out) const {
   return {};
 }
 
-void ModelLoader::add_ones() {
-  const auto add = [&](const std::vector<Step>& steps) {
-    for (const Step& step : steps)
-      if (const auto* norm = std::get_if<Norm>(&step); norm != nullptr && norm->plus_one && norm->weight != kNoTensor)
-        for (float& w : model_.tensors_[norm->weight].values) w += 1.0f;
-  };
-  add(model_.config_.stem);
-  for (const Block& block : model_.config_.blocks) add(block.steps);
-  add(model_.config_.tail);
+void ModelLoader::add_ones(const Norm& norm) {
+  if (norm.plus_one && norm.weight != kNoTensor)
+    for (float& w : model_.tensors_[norm.weight].values) w += 1.0f;
+}
+
+/// Biases by bucket [buckets, heads] become biases by distance [heads, 2 * farthest + 1].
+void ModelLoader::spread(const Attend& attend) {
+  const auto& [table, buckets, farthest] = attend.distances;
+  if (table == kNoTensor || !spread_.insert(table).second) return;
+  std::vector<float>& values = model_.tensors_[table].values;
+  std::vector<float> spread;
+  for (std::size_t head = 0; head < attend.q.count; ++head)
+    for (std::size_t i = 0; i <= 2 * farthest; ++i)
+      spread.push_back(values[distance_bucket(attend, i) * attend.q.count + head]);
+  values = std::move(spread);
+}
+
+void ModelLoader::prepare() {
+  for (const std::vector<Step>* steps : lists_of(model_.config_))
+    for (const Step& step : *steps) {
+      if (const auto* norm = std::get_if<Norm>(&step)) add_ones(*norm);
+      if (const auto* attend = std::get_if<Attend>(&step)) spread(*attend);
+    }
 }
 
 }  // namespace kvant::nn

@@ -32,11 +32,15 @@ class ModelLoader {
   Status read(const Context& context);
   Status read_matrix(TensorId id, const Context& context);
   Status read_vector(TensorId id, std::vector<float>& out) const;
-  /// What a norm multiplies by instead of its weight, where the two differ.
-  void add_ones();
+  /// What steps read instead of the stored values, where the two differ: norms' factors, biases by distance.
+  void prepare();
+  void add_ones(const Norm& norm);
+  void spread(const Attend& attend);
   void list_layer(const TensorUse& use, const io::WeightInfo& weight);
   /// The name under which the checkpoint has it: that of a bare model lacks the family's first part.
   [[nodiscard]] std::string stored_name(const std::string& name) const;
+  /// Null where it is not in the checkpoint. Norms are also found under their oldest names, "gamma" and "beta".
+  [[nodiscard]] const io::WeightInfo* find(const TensorUse& use) const;
 
   const io::Weights& weights_;
   const std::string file_;
@@ -45,6 +49,7 @@ class ModelLoader {
   std::vector<const io::WeightInfo*> found_;  ///< by TensorId
   std::vector<bool> is_part_;                 ///< a bias that its matrix reads
   std::unordered_set<std::string> known_;
+  std::unordered_set<TensorId> spread_;  ///< tables
 };
 
 }  // namespace kvant::nn

@@ -256,6 +256,18 @@ void softcap(std::span<float> x, float c) {
   map(x, [c](Float4 v) { return c * tanh4(v / c); });
 }
 
+namespace {
+
+/// scores[i] += the bias of position begin + i.
+void add_distances(const ScoreRule& rule, std::size_t begin, std::span<float> scores) noexcept {
+  const auto farthest = static_cast<std::ptrdiff_t>(rule.farthest);
+  const auto first = static_cast<std::ptrdiff_t>(begin) - static_cast<std::ptrdiff_t>(rule.own);
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    scores[i] += rule.distances[std::clamp(first + static_cast<std::ptrdiff_t>(i), -farthest, farthest)];
+}
+
+}  // namespace
+
 void attention(std::span<const float> q, const CachedHead& head, const ScoreRule& rule, std::span<float> scores,
                std::span<float> out) {
   expects(q.size() == head.key_dim && out.size() == head.value_dim, "one head");
@@ -270,6 +282,7 @@ void attention(std::span<const float> q, const CachedHead& head, const ScoreRule
   if (rule.slope != 0)
     for (std::size_t i = 0; i < count; ++i)
       seen[i] += rule.slope * (static_cast<float>(begin + i) - static_cast<float>(rule.own));
+  if (rule.distances != nullptr) add_distances(rule, begin, seen);
   std::fill_n(seen.begin(), rule.first - begin, -INFINITY);
   normalize(seen, rule.sink);
   std::fill_n(seen.begin(), rule.first - begin, 0.0f);

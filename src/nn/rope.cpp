@@ -56,6 +56,10 @@ void yarn(const Rope& rope, std::vector<double>& frequencies) {
 
 }  // namespace
 
+bool depends_on_context(const Rope& rope) noexcept {
+  return rope.scaling == RopeScaling::dynamic || rope.scaling == RopeScaling::longrope;
+}
+
 std::vector<double> rope_frequencies(const Rope& rope, std::size_t context) {
   std::vector<double> frequencies =
       plain(rope.scaling == RopeScaling::dynamic ? stretched_theta(rope, context) : rope.theta, rope.dims);

@@ -33,6 +33,8 @@ struct Accesses {
   }
   Access operator()(const Rotate& s) const { return {{s.heads}, {s.heads}}; }
   Access operator()(const Attend& s) const { return {{s.q, s.k, s.v}, {s.out}}; }
+  Access operator()(const StoreSource& s) const { return {{s.k, s.v}, {}}; }
+  Access operator()(const AttendSource& s) const { return {{s.q}, {s.out}}; }
   Access operator()(const Activate& s) const { return {{s.x}, {s.x}}; }
   Access operator()(const Gate& s) const { return {{s.x, s.by}, {s.x}}; }
   Access operator()(const Add& s) const { return {{s.x, s.by}, {s.x}}; }
@@ -60,11 +62,12 @@ class Trace {
   Trace(const ModelConfig& config, const std::vector<Step>& steps, TensorId shift)
       : config_(config), steps_(steps), shift_(shift) {}
 
-  /// Of what the steps [reader, end) read as `input`, none of which changes it.
-  void run(std::size_t reader, std::size_t end, const Slice& input, InputSite& site) {
+  /// `columns` of what the steps [reader, end) read as `input`, none of which changes it.
+  void run(std::size_t reader, std::size_t end, const Slice& input, std::vector<std::uint32_t> columns,
+           InputSite& site) {
     at_ = reader;
     last_ = end;
-    follow(input, columns_of(input), site, true);
+    follow(input, std::move(columns), site, true);
   }
 
  private:
@@ -122,6 +125,8 @@ class Trace {
       pass(copy->out, copy->in, slice, std::move(sources), site);
     } else if (const auto* attend = std::get_if<Attend>(&step)) {
       pass_values(*attend, slice, std::move(sources), site);
+    } else if (const auto* source = std::get_if<AttendSource>(&step)) {
+      pass_source(*source, slice, sources, site);
     }
   }
 
@@ -144,17 +149,31 @@ class Trace {
     follow(from, std::move(sources), site);
   }
 
-  void pass_values(const Attend& attend, const Slice& slice, std::vector<std::uint32_t> sources, InputSite& site) {
-    if (!covers(attend.out, slice)) return;
-    const std::size_t shared = attend.q.count / attend.v.count;
-    const std::size_t width = attend.out.width;
+  /// The columns of the values that columns of an attention's output are sums of.
+  static std::vector<std::uint32_t> values_of(const Slice& out, const Slice& v, std::vector<std::uint32_t> columns) {
+    const std::size_t shared = out.count / v.count;
     std::map<std::uint32_t, std::uint32_t> value_of;
-    for (std::size_t h = 0; h < attend.out.count; ++h)
-      for (std::size_t i = 0; i < width; ++i)
-        value_of[static_cast<std::uint32_t>(attend.out.first + h * attend.out.stride + i)] =
-            static_cast<std::uint32_t>(attend.v.first + h / shared * attend.v.stride + i);
-    for (std::uint32_t& c : sources) c = value_of[c];
-    follow(attend.v, std::move(sources), site);
+    for (std::size_t h = 0; h < out.count; ++h)
+      for (std::size_t i = 0; i < out.width; ++i)
+        value_of[static_cast<std::uint32_t>(out.first + h * out.stride + i)] =
+            static_cast<std::uint32_t>(v.first + h / shared * v.stride + i);
+    for (std::uint32_t& c : columns) c = value_of[c];
+    return columns;
+  }
+
+  void pass_values(const Attend& attend, const Slice& slice, std::vector<std::uint32_t> sources, InputSite& site) {
+    if (covers(attend.out, slice)) follow(attend.v, values_of(attend.out, attend.v, std::move(sources)), site);
+  }
+
+  /// Through the cache, to the list of the encoder that stored the values.
+  void pass_source(const AttendSource& attend, const Slice& slice, const std::vector<std::uint32_t>& sources,
+                   InputSite& site) {
+    if (!covers(attend.out, slice)) return;
+    for (const Block& block : config_.encoder)
+      for (std::size_t i = 0; i < block.steps.size(); ++i)
+        if (const auto* store = std::get_if<StoreSource>(&block.steps[i]);
+            store != nullptr && store->cache == attend.cache)
+          Trace(config_, block.steps, 0).run(i, i + 1, store->v, values_of(attend.out, store->v, sources), site);
   }
 
   void take_norm(const Norm& norm, const Slice& slice, const std::vector<std::uint32_t>& sources, InputSite& site) {
@@ -235,7 +254,7 @@ class SiteFinder {
     }
     // The columns of a tied head are those of the embedding.
     for (const TensorId t : site.readers) is_plain = is_plain && config_.tensors[t].role != Role::embedding;
-    if (is_plain) Trace(config_, steps, shift).run(at, end, first.in, site);
+    if (is_plain) Trace(config_, steps, shift).run(at, end, first.in, columns_of(first.in), site);
     sites_.push_back(std::move(site));
   }
 
@@ -267,11 +286,13 @@ class SiteFinder {
 
 std::vector<InputSite> input_sites(const ModelConfig& config) {
   std::vector<InputSite> sites;
+  for (const Block& block : config.encoder) SiteFinder(config, SIZE_MAX, sites).run(block.steps, 0);
   SiteFinder(config, SIZE_MAX, sites).run(config.stem, 0);
   for (std::size_t i = 0; i < config.blocks.size(); ++i) SiteFinder(config, i, sites).run(config.blocks[i].steps, 0);
-  // The head reads what the tail ends with.
+  // The head and the pooler read what the tail ends with.
   std::vector<Step> last = config.tail;
   last.insert(last.end(), config.head.begin(), config.head.end());
+  last.insert(last.end(), config.pooler.begin(), config.pooler.end());
   SiteFinder(config, SIZE_MAX, sites).run(last, 0);
   return sites;
 }

@@ -3,12 +3,28 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
+
+#include "kvant/nn/families.hpp"
 
 namespace kvant::nn {
 
-void StepBuilder::block(std::string prefix) {
-  config_.blocks.push_back({prefix, {}});
-  begin(config_.blocks.back().steps, std::move(prefix));
+bool is_bidirectional(const ModelConfig& config) noexcept {
+  for (const Block& block : config.blocks)
+    for (const Step& step : block.steps)
+      if (const auto* attend = std::get_if<Attend>(&step); attend != nullptr && attend->both_ways) return true;
+  return false;
+}
+
+bool StepBuilder::is_stored(std::string_view tensor) const {
+  if (weights_ == nullptr || weights_->find(std::string(tensor)) != nullptr) return true;
+  const std::string_view base = config_.family->base;
+  return tensor.starts_with(base) && weights_->find(std::string(tensor.substr(base.size()))) != nullptr;
+}
+
+void StepBuilder::begin(std::vector<Block>& blocks, std::string prefix) {
+  blocks.push_back({prefix, {}});
+  begin(blocks.back().steps, std::move(prefix));
 }
 
 Slice StepBuilder::buffer(std::string_view name, std::size_t width) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "kvant/io/weights.hpp"
 #include "kvant/nn/steps.hpp"
 
 namespace kvant::nn {
@@ -34,17 +35,23 @@ struct LinearOptions {
 
 class StepBuilder {
  public:
-  explicit StepBuilder(ModelConfig& config) : config_(config), steps_(&config.stem) {}
+  explicit StepBuilder(ModelConfig& config, const io::Weights* weights = nullptr)
+      : config_(config), weights_(weights), steps_(&config.stem) {}
 
   [[nodiscard]] ModelConfig& config() noexcept { return config_; }
   /// Whether there are more tensors or steps than any model has; no more are taken then.
   [[nodiscard]] bool is_full() const noexcept { return config_.tensors.size() > kMost || count_ > kMost; }
 
+  /// Whether the checkpoint has a tensor, under this name or the bare model's; true where no checkpoint was given.
+  [[nodiscard]] bool is_stored(std::string_view tensor) const;
+
   // ---- lists
   void stem() { begin(config_.stem, ""); }
-  void block(std::string prefix);
+  void block(std::string prefix) { begin(config_.blocks, std::move(prefix)); }
+  void encoder_block(std::string prefix) { begin(config_.encoder, std::move(prefix)); }
   void tail() { begin(config_.tail, ""); }
   void head() { begin(config_.head, ""); }
+  void pooler() { begin(config_.pooler, ""); }
 
   // ---- what steps name
   /// The buffer of that name, as one head; it grows to the widest that was asked for.
@@ -90,7 +97,10 @@ class StepBuilder {
     prefix_ = std::move(prefix);
   }
 
+  void begin(std::vector<Block>& blocks, std::string prefix);
+
   ModelConfig& config_;
+  const io::Weights* weights_;
   std::vector<Step>* steps_;
   std::string prefix_;
   std::size_t count_ = 0;  ///< steps

@@ -26,9 +26,8 @@ std::size_t largest(std::span<const float> x) {
 
 }  // namespace
 
-void StepRunner::set_tokens(std::span<const TokenRow> tokens) {
-  rows_ = tokens.size();
-  work_.tokens.assign(tokens.begin(), tokens.end());
+void StepRunner::start_tokens() {
+  rows_ = work_.tokens.size();
   forget_input();
   const auto& ropes = model_.config().ropes;
   for_rows([&](std::size_t r) {
@@ -105,9 +104,12 @@ Status StepRunner::run(const std::vector<Step>& steps, TensorId shift) {
 Status StepRunner::step(const Embed& s) {
   forget_input();
   work_.ids.resize(rows_);
-  for (std::size_t r = 0; r < rows_; ++r)
-    work_.ids[r] = s.key == Embed::Key::token ? work_.tokens[r].id
-                                              : static_cast<std::int32_t>(work_.tokens[r].position + s.offset);
+  for (std::size_t r = 0; r < rows_; ++r) {
+    const TokenRow& token = work_.tokens[r];
+    work_.ids[r] = s.key == Embed::Key::token  ? token.id
+                   : s.key == Embed::Key::type ? token.type
+                                               : static_cast<std::int32_t>(token.position + s.offset);
+  }
   const MatrixView<float> out = view(s.out);
   if (Status ok = model_.tensors_[s.table].linear.gather(work_.ids, out, context_); !ok) return ok;
   if (s.scale != 1)
@@ -159,34 +161,70 @@ Status StepRunner::step(const Rotate& s) {
   return {};
 }
 
-void StepRunner::attend_rows(const Attend& s, std::size_t head, std::size_t begin, std::size_t end,
-                             std::span<float> scores) const {
-  const MatrixView<float> q = view(s.q.buffer);
-  const MatrixView<float> out = view(s.out.buffer);
-  const std::span<const float> sinks = values(s.sinks);
-  for (std::size_t r = begin; r < end; ++r) {
-    const TokenRow& token = work_.tokens[r];
-    ScoreRule rule{s.scale, s.softcap, 0, token.position + 1, 0, token.position, nullptr};
-    if (s.window != 0 && rule.end > s.window) rule.first = rule.end - s.window;
-    if (!s.slopes.empty()) rule.slope = s.slopes[head];
-    if (!sinks.empty()) rule.sink = &sinks[head];
-    attention(head_of(q.row(r), s.q, head), token.cache->head(s.cache, head / (s.q.count / s.k.count)), rule, scores,
-              head_of(out.row(r), s.out, head));
+ScoreRule StepRunner::rule_of(const Attend& s, std::size_t head, const TokenRow& token) const {
+  ScoreRule rule;
+  rule.scale = s.scale;
+  rule.softcap = s.softcap;
+  rule.own = token.position;
+  rule.end = s.both_ways ? token.end : token.position + 1;
+  if (s.window != 0) {
+    rule.first = std::max(token.position + 1, s.window) - s.window;
+    rule.end = std::min(rule.end, token.position + s.window);
   }
+  if (!s.slopes.empty()) rule.slope = s.slopes[head];
+  if (s.sinks != kNoTensor) rule.sink = &values(s.sinks)[head];
+  if (s.distances.table != kNoTensor) {
+    rule.farthest = s.distances.farthest;
+    rule.distances = &values(s.distances.table)[head * (2 * rule.farthest + 1) + rule.farthest];
+  }
+  return rule;
+}
+
+void StepRunner::store(std::size_t cache, const Slice& k, const Slice& v) const {
+  const MatrixView<float> keys = view(k.buffer);
+  const MatrixView<float> values = view(v.buffer);
+  for_rows([&](std::size_t r) {
+    work_.tokens[r].cache->store(cache, work_.tokens[r].position, {keys.row(r).data() + k.first, k.stride},
+                                 {values.row(r).data() + v.first, v.stride});
+  });
+}
+
+template <class Rule>
+void StepRunner::attend(const Slice& q, const Slice& out, std::size_t cache, const Rule& rule) {
+  const std::size_t shared = q.count / model_.config().caches[cache].heads;  // query heads to one of keys
+  const MatrixView<float> queries = view(q.buffer);
+  const MatrixView<float> results = view(out.buffer);
+  const std::size_t tasks_per_head = ceil_div(rows_, kTaskRows);
+  context_.for_each(q.count * tasks_per_head, [&](std::size_t task) {
+    const std::size_t head = task / tasks_per_head;
+    const std::size_t begin = task % tasks_per_head * kTaskRows;
+    for (std::size_t r = begin; r < std::min(rows_, begin + kTaskRows); ++r) {
+      const TokenRow& token = work_.tokens[r];
+      attention(head_of(queries.row(r), q, head), token.cache->head(cache, head / shared), rule(head, token),
+                work_.scores.row(task), head_of(results.row(r), out, head));
+    }
+  });
 }
 
 Status StepRunner::step(const Attend& s) {
   forget_input();
-  const MatrixView<float> k = view(s.k.buffer);
-  const MatrixView<float> v = view(s.v.buffer);
-  for_rows([&](std::size_t r) {
-    work_.tokens[r].cache->store(s.cache, work_.tokens[r].position, {k.row(r).data() + s.k.first, s.k.stride},
-                                 {v.row(r).data() + s.v.first, s.v.stride});
-  });
-  const std::size_t tasks_per_head = ceil_div(rows_, kTaskRows);
-  context_.for_each(s.q.count * tasks_per_head, [&](std::size_t task) {
-    const std::size_t begin = task % tasks_per_head * kTaskRows;
-    attend_rows(s, task / tasks_per_head, begin, std::min(rows_, begin + kTaskRows), work_.scores.row(task));
+  store(s.cache, s.k, s.v);
+  attend(s.q, s.out, s.cache, [&](std::size_t head, const TokenRow& token) { return rule_of(s, head, token); });
+  return {};
+}
+
+Status StepRunner::step(const StoreSource& s) {
+  store(s.cache, s.k, s.v);
+  return {};
+}
+
+Status StepRunner::step(const AttendSource& s) {
+  forget_input();
+  attend(s.q, s.out, s.cache, [&](std::size_t, const TokenRow& token) {
+    ScoreRule rule;
+    rule.scale = s.scale;
+    rule.end = token.cache->source_length();
+    return rule;
   });
   return {};
 }

@@ -26,12 +26,15 @@ struct Model::Plan {
   std::size_t heads = 0;    ///< the most that one attention has
   std::size_t experts = 0;  ///< the most that one mixture has
   std::size_t chosen = 0;   ///< the most of them that a token goes through
+  bool is_bidirectional = false;
 };
 
 /// A token on its way.
 struct TokenRow {
   std::int32_t id = 0;
+  std::int32_t type = 0;
   std::size_t position = 0;
+  std::size_t end = 0;  ///< behind its sequence's last position
   KvCache* cache = nullptr;
 };
 
@@ -53,8 +56,8 @@ class StepRunner {
   StepRunner(const Model& model, Workspace::State& work, const Context& context, LayerTap* tap)
       : model_(model), work_(work), context_(context), tap_(tap) {}
 
-  /// The tokens of the next lists; angles of their positions are made here.
-  void set_tokens(std::span<const TokenRow> tokens);
+  /// The next lists are about the workspace's tokens; angles of their positions are made here.
+  void start_tokens();
   /// As many rows, of whatever buffers hold already.
   void set_rows(std::size_t rows) noexcept { rows_ = rows; }
   /// A buffer is this memory from now on.
@@ -87,6 +90,8 @@ class StepRunner {
   Status step(const Multiply& s);
   Status step(const Rotate& s);
   Status step(const Attend& s);
+  Status step(const StoreSource& s);
+  Status step(const AttendSource& s);
   Status step(const Activate& s);
   Status step(const Gate& s);
   Status step(const Add& s);
@@ -96,8 +101,12 @@ class StepRunner {
   Status step(const Clamp& s);
   Status step(const Experts& s);
 
-  void attend_rows(const Attend& s, std::size_t head, std::size_t begin, std::size_t end,
-                   std::span<float> scores) const;
+  /// Keys and values of all rows, into their places.
+  void store(std::size_t cache, const Slice& k, const Slice& v) const;
+  /// Every head of q of every row, by `rule(head, token)`.
+  template <class Rule>
+  void attend(const Slice& q, const Slice& out, std::size_t cache, const Rule& rule);
+  [[nodiscard]] ScoreRule rule_of(const Attend& s, std::size_t head, const TokenRow& token) const;
   void choose(const Experts& s, std::size_t row);
   Status run_expert(const Experts& s, std::size_t expert);
   /// Whatever was made of the input of layers is of another buffer, or of its former contents.

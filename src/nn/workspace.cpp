@@ -57,14 +57,16 @@ Status Workspace::reserve(const Model& model, std::size_t rows, std::size_t posi
   });
 }
 
-Status Workspace::reserve_for(const Model& model, std::span<const SequenceRows> batch) {
+Status Workspace::reserve_for(const Model& model, std::span<const SequenceRows> batch, bool whole) {
   std::size_t rows = 0;
   std::size_t positions = 1;
+  std::size_t most = kChunk;  // rows that go together
   for (const SequenceRows& s : batch) {
     rows += s.ids.size();
-    positions = std::max(positions, s.cache->length() + s.ids.size());
+    positions = std::max({positions, s.cache->length() + s.ids.size(), s.cache->source_length()});
+    if (whole) most = std::max(most, s.ids.size());
   }
-  return reserve(model, std::min(rows, kChunk), positions);
+  return reserve(model, std::min(rows, most), positions);
 }
 
 std::size_t Workspace::bytes() const noexcept {

@@ -178,6 +178,7 @@ PositionScore score(std::span<const float> logits_a, std::span<const float> logi
 /// One of two models, with what it needs between windows.
 struct Side {
   static Result<Side> make(const nn::Model& model, std::size_t positions) {
+    if (const Status ok = nn::check_predicts_next(model.config()); !ok) return propagate(ok);
     auto cache = nn::KvCache::make(model.config(), positions);
     if (!cache) return propagate(cache);
     const std::size_t vocabulary = model.config().vocabulary;

@@ -80,7 +80,7 @@ class WindowScorer {
   /// Empty ones. Windows beside others are short.
   Status make_caches(std::size_t count) {
     while (caches_.size() < count) {
-      auto cache = nn::KvCache::make(model_.config(), caches_.empty() ? size_ : std::min(size_, kPositions), size_);
+      auto cache = nn::KvCache::make(model_.config(), caches_.empty() ? size_ : std::min(size_, kPositions), 0, size_);
       if (!cache) return propagate(cache);
       caches_.push_back(std::move(*cache));
     }
@@ -144,6 +144,7 @@ Result<double> measure_generation(const nn::Model& model, std::span<const std::i
 
 Result<Evaluation> evaluate_windows(const nn::Model& model, const Dataset& data, const EvaluateOptions& options,
                                     const Context& context, Progress& progress) {
+  if (const Status ok = nn::check_predicts_next(model.config()); !ok) return propagate(ok);
   const auto size = window_size(options.context, model.config().max_positions);
   if (!size) return propagate(size);
   const auto windows = split_windows(data.ids, *size, options.document_id);

@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,20 +23,28 @@ namespace kvant::nn::test {
 inline const std::filesystem::path kGolden = std::filesystem::path(KVANT_SOURCE_DIR) / "tests/golden/families";
 
 /// Recorded already, but not computed yet.
-inline constexpr std::array<std::string_view, 7> kLater{"bert-mlm",   "deepseek-v3-fp8", "distilbert", "gpt-oss-mxfp4",
-                                                        "granitemoe", "modernbert",      "roberta"};
+inline constexpr std::array<std::string_view, 3> kLater{"deepseek-v3-fp8", "gpt-oss-mxfp4", "granitemoe"};
 
-/// Folders whose models kvant runs as decoders of token ids.
-inline std::vector<std::string> golden_decoders() {
+/// Folders whose cases hold ids of tokens and an output of this name, and no pictures.
+inline std::vector<std::string> golden_folders(std::string_view output, std::string_view without) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kGolden)) {
     if (!entry.is_directory() || std::ranges::count(kLater, entry.path().filename().string()) != 0) continue;
     const auto recorded = io::Weights::open_as_stored(entry.path() / "case.safetensors");
-    if (recorded && recorded->find("ids") != nullptr && recorded->find("logits") != nullptr &&
-        recorded->find("pixels") == nullptr)
+    const auto has = [&](std::string_view name) { return recorded && recorded->find(std::string(name)) != nullptr; };
+    if ((has("ids") || has("decoder_ids")) && has(output) && !has(without) && !has("pixels"))
       names.push_back(entry.path().filename().string());
   }
   std::ranges::sort(names);
+  return names;
+}
+
+/// Those whose models kvant runs as decoders, and those of encoders.
+inline std::vector<std::string> golden_decoders() { return golden_folders("logits", "hidden"); }
+inline std::vector<std::string> golden_encoders() { return golden_folders("hidden", "pixels"); }
+inline std::vector<std::string> golden_models() {
+  auto names = golden_decoders();
+  std::ranges::copy(golden_encoders(), std::back_inserter(names));
   return names;
 }
 
@@ -51,31 +61,95 @@ inline Result<Model> load_golden(const std::string& name) {
   return Model::load(*weights, {});
 }
 
-/// What was recorded of a decoder.
+/// What was recorded of a model; outputs that its case lacks are empty.
 struct GoldenCase {
   explicit GoldenCase(const std::string& name) {
     const auto file = io::Weights::open_as_stored(kGolden / name / "case.safetensors");
-    const io::WeightInfo& stored = *file->find("ids");
-    std::vector<std::byte> bytes(stored.stored_bytes);
-    EXPECT_TRUE(file->read_bytes(stored, 0, bytes));
+    source = read_ids(*file, "encoder_ids");
+    ids = read_ids(*file, source.empty() ? "ids" : "decoder_ids");
+    types = read_ids(*file, "token_type_ids");
+    logits = read_rows(*file, "logits");
+    hidden = read_rows(*file, "hidden");
+    pooled = read_rows(*file, "pooled");
+  }
+
+  /// A cache for the ids, which holds the source where there is one.
+  [[nodiscard]] KvCache cache(const Model& model) const {
+    KvCache cache = *KvCache::make(model.config(), ids.size(), source.size());
+    if (!source.empty()) {
+      const Status done = model.encode(source, cache, {});
+      EXPECT_TRUE(done) << describe(done.error());
+    }
+    return cache;
+  }
+  [[nodiscard]] SequenceRows rows(KvCache& cache) const { return {ids, &cache, types}; }
+
+  std::vector<std::int32_t> source, ids, types;
+  Matrix<float> logits, hidden, pooled;
+
+ private:
+  static std::vector<std::int32_t> read_ids(const io::Weights& file, const std::string& name) {
+    std::vector<std::int32_t> ids;
+    const io::WeightInfo* stored = file.find(name);
+    if (stored == nullptr) return ids;
+    std::vector<std::byte> bytes(stored->stored_bytes);
+    EXPECT_TRUE(file.read_bytes(*stored, 0, bytes));
     for (std::size_t i = 0; i < bytes.size(); i += 8) {
       std::int64_t id = 0;
       std::memcpy(&id, &bytes[i], 8);
       ids.push_back(static_cast<std::int32_t>(id));
     }
-    logits = *file->read_float(*file->find("logits"));
+    return ids;
   }
-  std::vector<std::int32_t> ids;
-  Matrix<float> logits;
+  static Matrix<float> read_rows(const io::Weights& file, const std::string& name) {
+    const io::WeightInfo* stored = file.find(name);
+    return stored != nullptr ? *file.read_float(*stored) : Matrix<float>();
+  }
 };
 
-/// A decoder, its checkpoint and the ids of its case.
+/// The largest difference, as a part of the largest recorded number.
+inline double relative_error(const Matrix<float>& found, const Matrix<float>& recorded) {
+  EXPECT_EQ(found.size(), recorded.size());
+  float worst = 0;
+  float largest = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    worst = std::max(worst, std::abs(found.data()[i] - recorded.data()[i]));
+    largest = std::max(largest, std::abs(recorded.data()[i]));
+  }
+  return static_cast<double>(worst / largest);
+}
+
+/// That of all outputs.
+inline double error_of(const Model& model, const GoldenCase& recorded) {
+  double error = 0;
+  Workspace work;
+  const std::size_t count = recorded.ids.size();
+  const auto check = [&](const Status& done, const Matrix<float>& found, const Matrix<float>& expected) {
+    EXPECT_TRUE(done) << describe(done.error());
+    error = std::max(error, relative_error(found, expected));
+  };
+  if (recorded.logits.size() != 0) {
+    KvCache cache = recorded.cache(model);
+    Matrix<float> logits(count, model.config().vocabulary);
+    check(model.forward(std::array{recorded.rows(cache)}, logits.view(), work, {}), logits, recorded.logits);
+  }
+  if (recorded.hidden.size() == 0) return error;
+  KvCache cache = recorded.cache(model);
+  Matrix<float> states(count, model.config().hidden);
+  check(model.hidden_states(std::array{recorded.rows(cache)}, states.view(), work, {}), states, recorded.hidden);
+  if (recorded.pooled.size() == 0) return error;
+  Matrix<float> pooled(1, model.config().hidden);
+  check(model.pooled_of(states.view().rows(0, 1), pooled.view(), {}), pooled, recorded.pooled);
+  return error;
+}
+
+/// A model, its checkpoint and its case.
 struct GoldenModel {
   explicit GoldenModel(const std::string& name)
-      : weights(*io::Weights::open(kGolden / name)), model(*Model::load(weights, {})), ids(GoldenCase(name).ids) {}
+      : weights(*io::Weights::open(kGolden / name)), model(*Model::load(weights, {})), recorded(name) {}
   io::Weights weights;
   Model model;
-  std::vector<std::int32_t> ids;
+  GoldenCase recorded;
 };
 
 }  // namespace kvant::nn::test

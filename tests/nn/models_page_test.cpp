@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -20,22 +19,9 @@ using test::GoldenCase;
 
 struct Row {
   std::size_t models = 0;
-  double error = 0;  ///< of logits, relative to the largest one
+  double error = 0;  ///< relative to the largest number
   std::size_t sites = 0, folded = 0;
 };
-
-double error_of(const Model& model, const GoldenCase& recorded) {
-  auto cache = KvCache::make(model.config(), recorded.ids.size());
-  Matrix<float> logits(recorded.ids.size(), model.config().vocabulary);
-  EXPECT_TRUE(model.forward(recorded.ids, *cache, logits.view(), {}));
-  float worst = 0;
-  float largest = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    worst = std::max(worst, std::abs(logits.data()[i] - recorded.logits.data()[i]));
-    largest = std::max(largest, std::abs(recorded.logits.data()[i]));
-  }
-  return static_cast<double>(worst / largest);
-}
 
 /// Rounded up, coarsely: a C library's cosine may move the last digits.
 std::string bound(double error) {
@@ -46,12 +32,12 @@ std::string bound(double error) {
 
 std::string expected_table() {
   std::map<std::string_view, Row> rows;
-  for (const std::string& name : test::golden_decoders()) {
+  for (const std::string& name : test::golden_models()) {
     const auto model = test::load_golden(name);
     EXPECT_TRUE(model) << describe(model.error());
     Row& row = rows[model->config().family->model_type];
     ++row.models;
-    row.error = std::max(row.error, error_of(*model, GoldenCase(name)));
+    row.error = std::max(row.error, test::error_of(*model, GoldenCase(name)));
     for (const InputSite& site : input_sites(model->config())) {
       ++row.sites;
       if (site.kind != InputSite::Producer::none) ++row.folded;
@@ -63,7 +49,7 @@ std::string expected_table() {
   for (const Family* f : families()) {
     const Row& row = rows[f->model_type];
     EXPECT_GT(row.models, 0u) << f->model_type << " has no recorded model";
-    table += "| " + std::string(f->model_type) + " | " + std::string(f->class_name) + " | " + std::string(f->variants) +
+    table += "| " + std::string(f->model_type) + " | " + std::string(f->classes) + " | " + std::string(f->variants) +
              " | " + std::to_string(row.models) + " | " + bound(row.error) + " | " +
              std::to_string(100 * row.folded / std::max<std::size_t>(1, row.sites)) + " % |\n";
   }

@@ -16,6 +16,7 @@
 namespace kvant::nn {
 namespace {
 
+using test::GoldenCase;
 using test::GoldenModel;
 
 struct Stored {
@@ -45,7 +46,8 @@ class Floats {
     return stored.values[use.member * rows * cols + index];
   }
 
-  [[nodiscard]] Matrix<float> logits(std::span<const std::int32_t> ids) const {
+  /// Logits, or hidden states of a model without a head.
+  [[nodiscard]] Matrix<float> output(const GoldenCase& recorded) const {
     const io::test::TemporaryFolder folder;
     std::vector<io::TensorSpec> specs;
     for (const auto& [name, t] : tensors_) specs.push_back({name, DType::f32, t.shape});
@@ -56,9 +58,12 @@ class Floats {
     const auto weights = io::Weights::open(folder.path());
     const auto model = Model::load(*weights, {});
     EXPECT_TRUE(model) << describe(model.error());
-    auto cache = KvCache::make(model->config(), ids.size());
-    Matrix<float> result(ids.size(), model->config().vocabulary);
-    EXPECT_TRUE(model->forward(ids, *cache, result.view(), {}));
+    KvCache cache = recorded.cache(*model);
+    const std::size_t count = recorded.ids.size();
+    const bool has_head = !model->config().head.empty();
+    Matrix<float> result(count, has_head ? model->config().vocabulary : model->config().hidden);
+    EXPECT_TRUE(has_head ? model->forward(recorded.ids, cache, result.view(), {})
+                         : model->hidden_states(recorded.ids, cache, result.view(), {}));
     return result;
   }
 
@@ -75,11 +80,11 @@ float factor(std::uint32_t source) { return std::exp2(static_cast<float>((source
 class GoldenSites : public testing::TestWithParam<std::string> {};
 
 /// Every site of the model at once: columns of readers times s, what makes them divided by s.
-TEST_P(GoldenSites, TakeFactorsWithoutChangingLogits) {
+TEST_P(GoldenSites, TakeFactorsWithoutChangingOutputs) {
   const GoldenModel golden(GetParam());
   const ModelConfig& config = golden.model.config();
   Floats floats(golden);
-  const Matrix<float> before = floats.logits(golden.ids);
+  const Matrix<float> before = floats.output(golden.recorded);
   bool is_exact = true;
   std::size_t folded = 0;
   for (const InputSite& site : input_sites(config)) {
@@ -105,7 +110,7 @@ TEST_P(GoldenSites, TakeFactorsWithoutChangingLogits) {
     }
   }
   EXPECT_GT(folded, 0u);
-  const Matrix<float> after = floats.logits(golden.ids);
+  const Matrix<float> after = floats.output(golden.recorded);
   float largest = 0;
   float worst = 0;
   for (std::size_t i = 0; i < before.size(); ++i) {
@@ -118,7 +123,7 @@ TEST_P(GoldenSites, TakeFactorsWithoutChangingLogits) {
     EXPECT_LE(worst, 2e-5f * largest);
 }
 
-INSTANTIATE_TEST_SUITE_P(Decoders, GoldenSites, testing::ValuesIn(test::golden_decoders()), test::golden_name);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenSites, testing::ValuesIn(test::golden_models()), test::golden_name);
 
 std::vector<std::string> names(const ModelConfig& config, const std::vector<TensorId>& ids) {
   std::vector<std::string> all;

@@ -9,6 +9,7 @@
 
 #include "kvant/core/error.hpp"
 #include "kvant/io/json.hpp"
+#include "kvant/io/weights.hpp"
 #include "kvant/nn/steps.hpp"
 
 namespace kvant::nn {
@@ -18,7 +19,7 @@ class StepBuilder;
 
 struct Family {
   std::string_view model_type;  ///< "model_type" of config.json
-  std::string_view class_name;  ///< the one of "architectures" that is computed
+  std::string_view classes;     ///< those of "architectures" that are computed, separated by ", "
   std::string_view variants;    ///< what its configurations may ask for, in words
   std::string_view base{};      ///< what names of tensors begin with, except in checkpoints of the bare model
   std::string_view head{};      ///< the head's tensor, where it is stored
@@ -37,7 +38,9 @@ struct Family {
 
 /// Reads a config.json. Whatever in it would change results in a way that forward() does not compute is an error.
 /// Errors: bad_config (a key is missing, of the wrong type or impossible), unsupported (valid, but another family,
-/// activation, position scheme or attention).
-[[nodiscard]] Result<ModelConfig> read_model_config(const io::Json& config, const Where& where = {});
+/// activation, position scheme or attention). Heads and poolers that a checkpoint may lack are left out where `weights`
+/// lack them.
+[[nodiscard]] Result<ModelConfig> read_model_config(const io::Json& config, const Where& where = {},
+                                                    const io::Weights* weights = nullptr);
 
 }  // namespace kvant::nn

@@ -14,15 +14,20 @@ namespace kvant::nn {
 
 class KvCache {
  public:
-  /// Room for `capacity` tokens, all of it allocated. Rotations that depend on the context are those of `context`, or
-  /// of the capacity where that is 0. Errors: usage (capacity 0), out_of_memory.
-  [[nodiscard]] static Result<KvCache> make(const ModelConfig& config, std::size_t capacity, std::size_t context = 0);
+  /// Room for `capacity` tokens, all of it allocated, and where the model reads one, for a source of `source` tokens.
+  /// Rotations that depend on the context are those of `context`, or of the capacity where that is 0.
+  /// Errors: usage (capacity 0, a model that reads a source without room for it), out_of_memory.
+  [[nodiscard]] static Result<KvCache> make(const ModelConfig& config, std::size_t capacity, std::size_t source = 0,
+                                            std::size_t context = 0);
 
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   /// Tokens seen; the next one's position.
   [[nodiscard]] std::size_t length() const noexcept { return length_; }
-  /// Forgets all tokens and keeps the memory.
-  void clear() noexcept { length_ = 0; }
+  [[nodiscard]] std::size_t source_capacity() const noexcept { return source_capacity_; }
+  /// Tokens of the source; 0 before encode().
+  [[nodiscard]] std::size_t source_length() const noexcept { return source_length_; }
+  /// Forgets all tokens, the source's too, and keeps the memory.
+  void clear() noexcept { length_ = source_length_ = 0; }
   /// Whether it was made for a model of this shape.
   [[nodiscard]] bool fits(const ModelConfig& config) const noexcept;
 
@@ -37,6 +42,9 @@ class KvCache {
   void store(std::size_t attention, std::size_t position, Heads keys, Heads values);
   [[nodiscard]] CachedHead head(std::size_t attention, std::size_t kv_head) const;
   void advance(std::size_t tokens);
+  void set_source(std::size_t tokens);
+  /// Rotations that depend on the sequence's length are those of this one, no longer of the capacity.
+  void set_context(const ModelConfig& config, std::size_t tokens);
   /// Of the rotation with this number, for its context.
   [[nodiscard]] std::span<const double> frequencies(std::size_t rope) const { return frequencies_[rope]; }
 
@@ -45,6 +53,7 @@ class KvCache {
   struct Part {
     CacheShape shape;
     std::size_t keys = 0, values = 0;
+    std::size_t capacity = 0;
   };
 
   KvCache() = default;
@@ -53,8 +62,8 @@ class KvCache {
 
   std::vector<Part> parts_;
   std::vector<std::vector<double>> frequencies_;
-  std::size_t capacity_ = 0;
-  std::size_t length_ = 0;
+  std::size_t capacity_ = 0, source_capacity_ = 0;
+  std::size_t length_ = 0, source_length_ = 0;
   std::vector<float> keys_, values_;
 };
 

@@ -77,6 +77,9 @@ struct ScoreRule {
   float slope = 0;        ///< score += slope * (position - own)
   std::size_t own = 0;
   const float* sink = nullptr;  ///< one more score, whose value is 0
+  /// score += distances[position - own], the distance being limited to `farthest` on either side; null: nothing.
+  const float* distances = nullptr;
+  std::size_t farthest = 0;
 };
 
 /// out = softmax(scores) . V over positions [first, end), for one head of one token, where scores are scale * q . K^T

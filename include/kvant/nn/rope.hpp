@@ -33,6 +33,9 @@ struct Rope {
   friend bool operator==(const Rope&, const Rope&) = default;
 };
 
+/// Whether frequencies are others for longer sequences.
+[[nodiscard]] bool depends_on_context(const Rope& rope) noexcept;
+
 /// The dims / 2 frequencies for sequences of up to `context` tokens. Dynamic and longrope ones depend on it: a sequence
 /// keeps those of the context that its cache was made for, so that it does not matter in how many calls it comes.
 [[nodiscard]] std::vector<double> rope_frequencies(const Rope& rope, std::size_t context);

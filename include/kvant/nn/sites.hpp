@@ -31,12 +31,12 @@ struct InputSite {
   /// For each column of the input the element or the row that makes it. Columns with the same number must have one
   /// factor: heads of grouped-query attention share their values.
   std::vector<std::uint32_t> sources{};
-  std::size_t block = SIZE_MAX;  ///< of ModelConfig::blocks; SIZE_MAX: behind them
+  std::size_t block = SIZE_MAX;  ///< of ModelConfig::blocks; SIZE_MAX: in none of them
 };
 
 /// All sites of a model, in the order of the steps. A factor passes from a layer's input to what made it
 ///   through `gate`, to what multiplies (not to what an activation made)
-///   through `attend`, to the values, each for all the heads that read it
+///   through `attend`, to the values, each for all the heads that read it, those of a source in the encoder's lists
 ///   through copies and scales
 /// and is taken by a norm's weight or by the rows of a layer. Where anything else reads what it would change, nothing
 /// takes it.

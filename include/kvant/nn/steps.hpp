@@ -73,9 +73,10 @@ struct TensorUse {
 
 // ---- steps ----------------------------------------------------------------------------------------------------------
 
-/// out = scale * rows of a table: those of the tokens, or of their positions + offset.
+/// out = scale * rows of a table: those of the tokens, of their positions + offset, or of their types (of which part of
+/// an input they are).
 struct Embed {
-  enum class Key : std::uint8_t { token, position };
+  enum class Key : std::uint8_t { token, position, type };
   TensorId table = kNoTensor;
   BufferId out = 0;
   Key key = Key::token;
@@ -111,15 +112,41 @@ struct Rotate {
   bool interleaved = false;  ///< pairs are neighbours; otherwise half a head apart
 };
 
+/// A bias for each head and each bucket of distances, table [buckets, heads]. Half of the buckets are for keys behind
+/// the token where attention looks both ways; of each direction's n buckets, the first n / 2 hold one distance each,
+/// and bucket n / 2 * (1 + log(distance / (n / 2)) / log(farthest / (n / 2))), rounded down, all others up to the last
+/// one. Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+/// Transformer".
+struct Distances {
+  TensorId table = kNoTensor;  ///< none: no bias
+  std::size_t buckets = 0;
+  std::size_t farthest = 0;
+};
+
 /// Stores k and v in the sequence's cache, then out = softmax(scale * q * K^T …) * V for each head of q.
 struct Attend {
   Slice q, k, v, out;
   std::size_t cache = 0;  ///< of ModelConfig::caches
   float scale = 1;
   float softcap = 0;            ///< scores become c * tanh(score / c); 0: they do not
+  bool both_ways = false;       ///< a token sees those behind it like those before it: sequences come whole
   std::size_t window = 0;       ///< a token sees itself and window - 1 tokens before it; 0: all before it
   std::vector<float> slopes{};  ///< of ALiBi, one for each head: score += slope * (key's position - own position)
   TensorId sinks = kNoTensor;   ///< one more score for each head, whose value is 0
+  Distances distances{};        ///< score += bias of the distance
+};
+
+/// Stores k and v of the source's tokens in the sequence's cache, for an attention that looks at them.
+struct StoreSource {
+  Slice k, v;
+  std::size_t cache = 0;  ///< of ModelConfig::caches
+};
+
+/// out = softmax(scale * q * K^T) * V for each head of q, over all that StoreSource left.
+struct AttendSource {
+  Slice q, out;
+  std::size_t cache = 0;
+  float scale = 1;
 };
 
 /// Each element in place: x = f(x).
@@ -189,8 +216,8 @@ struct Experts {
   std::size_t steps = 0;  ///< of ModelConfig::expert_steps
 };
 
-using Step =
-    std::variant<Embed, Norm, Multiply, Rotate, Attend, Activate, Gate, Add, Copy, Scale, Softcap, Clamp, Experts>;
+using Step = std::variant<Embed, Norm, Multiply, Rotate, Attend, StoreSource, AttendSource, Activate, Gate, Add, Copy,
+                          Scale, Softcap, Clamp, Experts>;
 
 /// One block, and what its tensors' names begin with.
 struct Block {
@@ -205,6 +232,7 @@ struct CacheShape {
   std::size_t heads = 0;  ///< divides the number of query heads, which share them in order
   std::size_t key_dim = 0;
   std::size_t value_dim = 0;
+  bool of_source = false;  ///< of every token of its source, not of its own
 
   friend bool operator==(const CacheShape&, const CacheShape&) = default;
 };
@@ -218,6 +246,7 @@ struct ModelConfig {
   std::size_t vocabulary = 0;
   std::size_t max_positions = 0;   ///< what the model was trained for; a limit of quality, not of forward()
   std::size_t position_limit = 0;  ///< rows of a table of positions; 0: there is none
+  std::size_t types = 0;           ///< rows of a table of tokens' types; 0: there is none
   bool tied = false;               ///< the head is the embedding
 
   std::vector<Buffer> buffers{};
@@ -226,13 +255,18 @@ struct ModelConfig {
   std::vector<CacheShape> caches{};
   std::vector<std::vector<Step>> expert_steps{};
 
-  std::vector<Step> stem{};  ///< from tokens to `carried`
+  std::vector<Block> encoder{};  ///< from a source's tokens to what AttendSource reads; empty: there is no source
+  std::vector<Step> stem{};      ///< from tokens to `carried`
   std::vector<Block> blocks{};
-  std::vector<Step> tail{};  ///< from `carried` to `states`
-  std::vector<Step> head{};  ///< from `states` to `logits`
-  BufferId carried = 0, states = 0, logits = 0;
+  std::vector<Step> tail{};    ///< from `carried` to `states`
+  std::vector<Step> head{};    ///< from `states` to `logits`; empty: the model has no head
+  std::vector<Step> pooler{};  ///< from the `states` of a sequence's first token to `pooled`; empty: there is none
+  BufferId carried = 0, states = 0, logits = 0, pooled = 0;
 
   std::vector<std::string> left_out{};  ///< what names of stored tensors begin with that no step reads
 };
+
+/// Whether its attention looks both ways, so that a sequence comes in one call.
+[[nodiscard]] bool is_bidirectional(const ModelConfig& config) noexcept;
 
 }  // namespace kvant::nn

@@ -31,7 +31,8 @@ class Workspace {
   friend class StepRunner;
   friend class Model;
   struct State;
-  [[nodiscard]] Status reserve_for(const Model& model, std::span<const SequenceRows> batch);
+  /// For sequences that come `whole`, or some rows at a time.
+  [[nodiscard]] Status reserve_for(const Model& model, std::span<const SequenceRows> batch, bool whole);
   std::unique_ptr<State> state_;
 };
 

@@ -184,6 +184,16 @@ Decoder::Decoder(ConfigReader& reader, StepBuilder& builder, const Sizes& sizes)
 
 void Decoder::embed(std::string_view stem, float scale) { table = b.embed(stem, s.vocabulary, x, scale); }
 
+void Decoder::add_rows(std::string_view stem, std::size_t rows, Embed::Key key, std::size_t offset) {
+  const TensorId other = b.matrix(stem, rows, x.width, {.role = Role::embedding});
+  b.add(Embed{other, h.buffer, key, offset, 1});
+  b.add_to(x, h);
+  if (key == Embed::Key::position)
+    b.config().position_limit = rows - offset;
+  else
+    b.config().types = rows;
+}
+
 Qkv Decoder::qkv(Slice in, std::string_view stem, bool bias, std::string_view q, std::string_view k,
                  std::string_view v) {
   const std::size_t q_width = s.heads * s.head_dim;
@@ -196,11 +206,11 @@ Qkv Decoder::qkv(Slice in, std::string_view stem, bool bias, std::string_view q,
   return {all.q.heads(s.head_dim), all.k.heads(s.head_dim), all.v.heads(s.head_dim)};
 }
 
-Qkv Decoder::fused_qkv(std::string_view stem, bool bias, bool transposed) {
+Qkv Decoder::fused_qkv(Slice in, std::string_view stem, bool bias, bool transposed) {
   const std::size_t q_width = s.heads * s.head_dim;
   const std::size_t kv_width = s.kv_heads * s.head_dim;
   const Slice all = b.buffer("qkv", q_width + 2 * kv_width);
-  b.linear(h, all, stem, {.bias = bias, .transposed = transposed});
+  b.linear(in, all, stem, {.bias = bias, .transposed = transposed});
   return {all.part(0, q_width).heads(s.head_dim), all.part(q_width, kv_width).heads(s.head_dim),
           all.part(q_width + kv_width, kv_width).heads(s.head_dim)};
 }
@@ -217,12 +227,18 @@ void Decoder::attend(const Qkv& qkv, const AttendOptions& options) {
   step.v = qkv.v;
   step.out = b.buffer("a", qkv.q.count * qkv.v.width).heads(qkv.v.width);
   a = b.buffer("a", qkv.q.count * qkv.v.width);
-  step.cache = b.cache({qkv.k.count, qkv.k.width, qkv.v.width});
+  const CacheShape shape{qkv.k.count, qkv.k.width, qkv.v.width, options.of_source};
+  const auto& caches = b.config().caches;
+  // Whole sequences leave nothing for later calls, so that one place serves all blocks.
+  const bool is_shared = options.both_ways && !caches.empty() && caches.back() == shape;
+  step.cache = is_shared ? caches.size() - 1 : b.cache(shape);
   step.scale = options.scale != 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(qkv.q.width));
   step.softcap = options.softcap;
   step.window = options.window;
   step.slopes = options.slopes;
   step.sinks = options.sinks;
+  step.both_ways = options.both_ways;
+  step.distances = options.distances;
   b.add(std::move(step));
 }
 
@@ -286,14 +302,15 @@ void Decoder::experts(Slice in, Slice out, std::string_view router, std::string_
   b.add(std::move(step));
 }
 
-void Decoder::finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias) {
+void Decoder::finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias,
+                     float tied_scale) {
   const Slice logits = b.buffer("logits", s.vocabulary);
   b.tail();
   norm(norm_stem);
   b.head();
   b.config().tied = tied;
   if (tied)
-    b.add(Multiply{h, logits, table, 1, false});
+    b.add(Multiply{h, logits, table, tied_scale, false});
   else
     b.linear(h, logits, head_stem, {.bias = head_bias, .role = Role::head});
 }

@@ -41,6 +41,9 @@ struct AttendOptions {
   std::size_t window = 0;
   std::vector<float> slopes{};
   TensorId sinks = kNoTensor;
+  bool both_ways = false;
+  bool of_source = false;
+  Distances distances{};
 };
 
 /// Experts that are stored one by one.
@@ -58,6 +61,8 @@ struct Decoder {
 
   /// Tokens' rows of a table.
   void embed(std::string_view stem, float scale = 1);
+  /// x += rows of another table of `rows`, those of positions + offset or of types; positions are limited to them.
+  void add_rows(std::string_view stem, std::size_t rows, Embed::Key key, std::size_t offset = 0);
   void block(std::string_view prefix, std::size_t i) { b.block(std::string(prefix) + std::to_string(i) + "."); }
   /// h = norm(x), or any other slices.
   void norm(std::string_view stem) { b.norm(x, h, stem, norms); }
@@ -65,8 +70,8 @@ struct Decoder {
   /// Three layers of `in`, named "q_proj", "k_proj" and "v_proj" behind `stem`.
   Qkv qkv(Slice in, std::string_view stem, bool bias, std::string_view q = "q_proj", std::string_view k = "k_proj",
           std::string_view v = "v_proj");
-  /// One layer of h whose rows are all of q, then k, then v.
-  Qkv fused_qkv(std::string_view stem, bool bias, bool transposed = false);
+  /// One layer of `in` whose rows are all of q, then k, then v.
+  Qkv fused_qkv(Slice in, std::string_view stem, bool bias, bool transposed = false);
   void rotate(const Qkv& qkv, std::size_t rope, std::size_t dims, bool interleaved = false);
   /// a = attention.
   void attend(const Qkv& qkv, const AttendOptions& options = {});
@@ -81,8 +86,9 @@ struct Decoder {
   /// out = what the experts chosen by the layer `router` make of `in`. Experts are stored one by one, numbered behind
   /// `stem`, with gated feed-forward layers of `width`.
   void experts(Slice in, Slice out, std::string_view router, std::string_view stem, const ExpertLayers& layers);
-  /// The last norm, and the head: `stem` or, where the configuration ties it, the embedding.
-  void finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias = false);
+  /// The last norm, and the head: `stem` or, where the configuration ties it, the embedding, times `tied_scale`.
+  void finish(std::string_view norm_stem, std::string_view head_stem, bool tied, bool head_bias = false,
+              float tied_scale = 1);
 
   ConfigReader& c;
   StepBuilder& b;
@@ -97,5 +103,6 @@ struct Family;
 [[nodiscard]] std::span<const Family> dense_families() noexcept;
 [[nodiscard]] std::span<const Family> early_families() noexcept;
 [[nodiscard]] std::span<const Family> expert_families() noexcept;
+[[nodiscard]] std::span<const Family> encoder_families() noexcept;
 
 }  // namespace kvant::nn

@@ -297,7 +297,7 @@ void phi3(ConfigReader& c, StepBuilder& b) {
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
-    const Qkv qkv = d.fused_qkv("self_attn.qkv_proj", false);
+    const Qkv qkv = d.fused_qkv(d.h, "self_attn.qkv_proj", false);
     d.rotate(qkv, rope, dims);
     d.attend(qkv, {.window = window});
     d.add_linear(d.a, "self_attn.o_proj");

@@ -28,15 +28,6 @@ Sizes gpt2_sizes(ConfigReader& c) {
   return s;
 }
 
-/// x += rows of a table of positions.
-void embed_positions(StepBuilder& b, Slice x, std::string_view stem, std::size_t rows, std::size_t offset) {
-  const TensorId table = b.matrix(stem, rows, x.width, {.role = Role::embedding});
-  const Slice positions = b.buffer("h", x.width);
-  b.add(Embed{table, positions.buffer, Embed::Key::position, offset, 1});
-  b.add_to(x, positions);
-  b.config().position_limit = rows - offset;
-}
-
 /// Layers whose rows are q, k and v of one head after the other.
 Qkv qkv_by_heads(Decoder& d, std::string_view stem, bool bias) {
   const std::size_t width = d.s.head_dim;
@@ -56,11 +47,11 @@ void gpt2(ConfigReader& c, StepBuilder& b) {
   c.require_flag("add_cross_attention", false);
   const Slice inner = b.buffer("up", s.ffn);
   d.embed("transformer.wte");
-  embed_positions(b, d.x, "transformer.wpe", s.positions, 0);
+  d.add_rows("transformer.wpe", s.positions, Embed::Key::position, 0);
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block(kHidden, i);
     d.norm("ln_1");
-    const Qkv qkv = d.fused_qkv("attn.c_attn", true, true);
+    const Qkv qkv = d.fused_qkv(d.h, "attn.c_attn", true, true);
     const float scale = scaled ? 1 / std::sqrt(static_cast<float>(s.head_dim)) : 1;
     d.attend(qkv, {.scale = by_layer ? scale / static_cast<float>(i + 1) : scale});
     b.linear(d.a, d.x, "attn.c_proj", {.bias = true, .accumulate = true, .transposed = true});
@@ -152,7 +143,7 @@ void opt(ConfigReader& c, StepBuilder& b) {
   const Slice words = projected ? b.buffer("words", width) : d.x;
   d.table = b.embed("model.decoder.embed_tokens", s.vocabulary, words);
   if (projected) b.linear(words, d.x, "model.decoder.project_in");
-  embed_positions(b, d.x, "model.decoder.embed_positions", s.positions + kOffset, kOffset);
+  d.add_rows("model.decoder.embed_positions", s.positions + kOffset, Embed::Key::position, kOffset);
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block("model.decoder.layers.", i);
     if (norm_first) d.norm("self_attn_layer_norm");
@@ -339,7 +330,7 @@ void mpt(ConfigReader& c, StepBuilder& b) {
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block("transformer.blocks.", i);
     d.norm("norm_1");
-    const Qkv qkv = d.fused_qkv("attn.Wqkv", false);
+    const Qkv qkv = d.fused_qkv(d.h, "attn.Wqkv", false);
     if (clip != 0)
       for (const Slice& part : {qkv.q, qkv.k, qkv.v}) b.add(Clamp{part, -clip, clip});
     d.attend(qkv, {.scale = scale, .slopes = slopes});

@@ -21,6 +21,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/conventions.cpp
        src/io/convert.cpp
        src/io/debug_mode.cpp
+       src/io/fine_grained_fp8.cpp
        src/io/input_file.cpp
        src/io/json.cpp
        src/io/json_edit.cpp

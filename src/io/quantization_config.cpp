@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The quantization_config of a checkpoint, written and read: compressed-tensors' and kvant's own.
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -132,18 +133,6 @@ tl::unexpected<Error> bad_config(std::string message, const Where& where) {
   return fail(ErrorCode::bad_config, "quantization_config " + std::move(message), where);
 }
 
-Result<std::optional<Json>> find_config(const Checkpoint& checkpoint, const Where& where) {
-  if (checkpoint.is_folder()) {
-    const Json* found = checkpoint.config() ? checkpoint.config()->find("quantization_config") : nullptr;
-    return found != nullptr && !found->is_null() ? std::optional<Json>(*found) : std::nullopt;
-  }
-  const auto it = checkpoint.metadata().find("quantization_config");
-  if (it == checkpoint.metadata().end()) return std::optional<Json>{};
-  auto parsed = parse_json(it->second, JsonLimits{}, where);
-  if (!parsed) return propagate(parsed);
-  return std::optional<Json>(std::move(*parsed));
-}
-
 /// A weight in kvant's own convention, every tensor of it checked.
 Result<StoredWeight> find_own_weight(const Checkpoint& checkpoint, const std::string& name, const LayerScheme& scheme) {
   const auto shape = read_shape(checkpoint, name);
@@ -232,6 +221,7 @@ Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& confi
   const auto transposed = read_transposed(config, *tensors, where);
   if (!transposed) return propagate(transposed);
   StoredWeights result;
+  result.convention = convention_name(Convention::kvant);
   auto codebooks = read_codebooks(config, where);
   if (!codebooks) return propagate(codebooks);
   result.codebooks = std::move(*codebooks);
@@ -249,6 +239,23 @@ Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& confi
   return result;
 }
 
+/// The conventions that are read, by what a configuration calls them.
+struct ReadConvention {
+  std::string_view method, name;
+  Result<StoredWeights> (*read)(const Checkpoint& checkpoint, const Json& config, const Where& where);
+};
+constexpr std::array kReadConventions{
+    ReadConvention{"kvant", convention_name(Convention::kvant), &read_kvant},
+    ReadConvention{"compressed-tensors", convention_name(Convention::compressed_tensors), &read_compressed_tensors},
+    ReadConvention{"fp8", "fine-grained FP8", &read_fine_grained_fp8},
+};
+
+const ReadConvention* convention_of(const Json& config) {
+  const std::string_view method = text_of(config, "quant_method");
+  const auto* found = std::ranges::find(kReadConventions, method, &ReadConvention::method);
+  return found != kReadConventions.end() ? found : nullptr;
+}
+
 /// No tensor belongs to two weights.
 Status check_shared(const Checkpoint& checkpoint, const StoredWeights& stored) {
   std::unordered_set<std::string_view> seen;
@@ -261,6 +268,39 @@ Status check_shared(const Checkpoint& checkpoint, const StoredWeights& stored) {
 }
 
 }  // namespace
+
+std::string_view read_convention(const Json& config) {
+  const ReadConvention* found = convention_of(config);
+  return found != nullptr ? found->name : std::string_view();
+}
+
+Result<std::optional<Json>> find_quantization_config(const Checkpoint& checkpoint, const Where& where) {
+  if (checkpoint.is_folder()) {
+    const Json* found = checkpoint.config() ? checkpoint.config()->find("quantization_config") : nullptr;
+    return found != nullptr && !found->is_null() ? std::optional<Json>(*found) : std::nullopt;
+  }
+  const auto it = checkpoint.metadata().find("quantization_config");
+  if (it == checkpoint.metadata().end()) return std::optional<Json>{};
+  auto parsed = parse_json(it->second, JsonLimits{}, where);
+  if (!parsed) return propagate(parsed);
+  return std::optional<Json>(std::move(*parsed));
+}
+
+bool says_nothing(const Json& value) {
+  return value.is_null() || value.as_bool() == false || (value.is_object() && value.members().empty()) ||
+         (value.is_array() && value.items().empty());
+}
+
+Status check_keys(const Json& object, std::span<const std::string_view> known, const std::string& of,
+                  const Where& where) {
+  for (const Json::Member& m : object.members())
+    if (std::find(known.begin(), known.end(), m.key) == known.end() && !says_nothing(m.value))
+      return fail(ErrorCode::unsupported,
+                  "quantization_config has the key \"" + printable(m.key, 60) + "\"" + of +
+                      ", which is not read: " + printable(to_text(m.value), 80),
+                  where);
+  return {};
+}
 
 bool is_embedding(std::string_view module) noexcept {
   const std::string_view last = module.substr(module.rfind('.') + 1);
@@ -362,12 +402,12 @@ Result<std::optional<StoredWeights>> find_stored_weights(const Checkpoint& check
                   "is quantized in the convention of " + foreign->name + " (" + printable(foreign->evidence, 200) +
                       "), which is not read",
                   {checkpoint.path().string(), {}, {}});
-    const auto config = find_config(checkpoint, where);
+    const auto config = find_quantization_config(checkpoint, where);
     if (!config) return propagate(config);
     if (!*config) return std::optional<StoredWeights>{};
-    const std::string_view method = text_of(**config, "quant_method");
-    auto stored = method == "kvant" ? read_kvant(checkpoint, **config, where)
-                                    : read_compressed_tensors(checkpoint, **config, where);
+    // Of no method, compressed-tensors says what it lacks.
+    const ReadConvention* convention = convention_of(**config);
+    auto stored = (convention != nullptr ? convention->read : &read_compressed_tensors)(checkpoint, **config, where);
     if (!stored) return propagate(stored);
     if (const Status ok = check_shared(checkpoint, *stored); !ok) return propagate(ok);
     return std::optional<StoredWeights>(std::move(*stored));

@@ -33,7 +33,7 @@ std::vector<Evidence> all_evidence() {
       {"AWQ", R"(, "quantization_config": {"quant_method": "awq", "bits": 4})"},
       {"bitsandbytes", R"(, "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true})"},
       {"bitsandbytes", R"(, "quantization_config": {"load_in_8bit": true})"},
-      {"fine-grained FP8", R"(, "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]})"},
+      {"fp8 for a part", R"(, "text_config": {"quantization_config": {"quant_method": "fp8"}})"},
       {"ModelOpt", R"(, "quantization_config": {"quant_algo": "FP8", "producer": {"name": "modelopt"}})"},
       {"MXFP4 of gpt-oss", R"(, "quantization_config": {"quant_method": "mxfp4"})"},
       {"HQQ", R"(, "quantization_config": {"quant_method": "hqq"})"},

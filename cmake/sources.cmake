@@ -22,6 +22,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/convert.cpp
        src/io/debug_mode.cpp
        src/io/fine_grained_fp8.cpp
+       src/io/gpt_oss_mxfp4.cpp
        src/io/input_file.cpp
        src/io/json.cpp
        src/io/json_edit.cpp
@@ -72,6 +73,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/dataset.cpp
        src/pipeline/dequantize.cpp
        src/pipeline/evaluate.cpp
+       src/pipeline/known_tensors.cpp
        src/pipeline/orientation.cpp
        src/pipeline/pack.cpp
        src/pipeline/plan.cpp

@@ -74,8 +74,7 @@ void CheckpointSource::describe() {
 
 void CheckpointSource::add_quantized() {
   for (const StoredWeight& w : stored_.weights) {
-    WeightInfo info{w.name, {w.rows, w.cols}, w.codes.dtype, w.scheme, 0, w.transposed};
-    if (w.transposed) std::swap(info.shape[0], info.shape[1]);
+    WeightInfo info{w.name, w.shape(), w.codes.dtype, w.scheme, 0, w.transposed};
     for (const std::string& name : w.tensors)
       if (name != w.name + "_shape") info.stored_bytes += checkpoint_.find(name)->bytes;
     info.file = checkpoint_.find(w.name + w.scale_suffix)->shard;  // which there is in every convention

@@ -30,7 +30,6 @@ constexpr std::array kMethods{
     Row{"higgs", "HIGGS"},
     Row{"hqq", "HQQ"},
     Row{"modelopt", "ModelOpt"},
-    Row{"mxfp4", "MXFP4 of gpt-oss"},
     Row{"quanto", "quanto"},
     Row{"quark", "Quark"},
     Row{"spqr", "SpQR"},

@@ -23,6 +23,8 @@ constexpr std::uint64_t kKvantVersion = 1;
 constexpr std::uint64_t kTransposedVersion = 2;
 /// Of configurations with "codebooks", whose schemes they do not know.
 constexpr std::uint64_t kCodebookVersion = 3;
+/// Of configurations with "stacks".
+constexpr std::uint64_t kStackVersion = 4;
 constexpr std::string_view kCustom = "custom:";  ///< how to_text() begins with a codebook's name
 
 // ---- writing -------------------------------------------------------------------------------------------------------
@@ -127,6 +129,20 @@ Json ct_config(std::span<const QuantizedWeight> weights, std::span<const std::st
   return config;
 }
 
+/// The levels of the codebooks that schemes refer to.
+Json levels_of(std::span<const QuantizedWeight> weights) {
+  Json codebooks = Json::object();
+  for (const QuantizedWeight& w : weights) {
+    const FormatInfo& format = w.scheme.weight.info();
+    if (is_listed(w.scheme.weight.format) || codebooks.find(format.name) != nullptr) continue;
+    Json levels = Json::array();
+    for (std::uint32_t code = 0; code <= format.threshold_count; ++code)
+      levels.push_back(static_cast<double>(format.decode(code)));
+    codebooks.set(std::string(format.name), std::move(levels));
+  }
+  return codebooks;
+}
+
 // ---- reading -------------------------------------------------------------------------------------------------------
 
 tl::unexpected<Error> bad_config(std::string message, const Where& where) {
@@ -208,18 +224,35 @@ Result<std::set<std::string>> read_transposed(const Json& config, const Json& te
   return names;
 }
 
+/// The number of matrices of each weight that "stacks" names, all of them among `tensors`.
+Result<std::map<std::string, std::uint64_t>> read_stacks(const Json& config, const Json& tensors, const Where& where) {
+  std::map<std::string, std::uint64_t> members;
+  const Json* stacks = config.find("stacks");
+  if (stacks == nullptr) return members;
+  if (!stacks->is_object()) return bad_config("has something else than an object under \"stacks\"", where);
+  for (const auto& [name, value] : stacks->members()) {
+    const std::uint64_t count = value.as_uint64().value_or(0);
+    if (count == 0 || tensors.find(name) == nullptr)
+      return bad_config("has a stack that is none of its tensors, or without matrices: " + printable(name, 200), where);
+    members[name] = count;
+  }
+  return members;
+}
+
 Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& config, const Where& where) {
   const Json* version = config.find("version");
   const auto number = version != nullptr ? version->as_uint64() : std::nullopt;
-  if (!number || *number < kKvantVersion || *number > kCodebookVersion)
+  if (!number || *number < kKvantVersion || *number > kStackVersion)
     return fail(ErrorCode::unsupported,
                 "quantization_config has a version that this kvant does not read, expected " +
-                    std::to_string(kKvantVersion) + " to " + std::to_string(kCodebookVersion),
+                    std::to_string(kKvantVersion) + " to " + std::to_string(kStackVersion),
                 where);
   const Json* tensors = config.find("tensors");
   if (tensors == nullptr || !tensors->is_object()) return bad_config("lacks the object \"tensors\"", where);
   const auto transposed = read_transposed(config, *tensors, where);
   if (!transposed) return propagate(transposed);
+  const auto stacks = read_stacks(config, *tensors, where);
+  if (!stacks) return propagate(stacks);
   StoredWeights result;
   result.convention = convention_name(Convention::kvant);
   auto codebooks = read_codebooks(config, where);
@@ -234,6 +267,12 @@ Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& confi
     auto weight = find_own_weight(checkpoint, name, *scheme);
     if (!weight) return propagate(weight);
     weight->transposed = transposed->contains(name);
+    if (const auto stack = stacks->find(name); stack != stacks->end()) weight->members = stack->second;
+    if (weight->members != 0 && (weight->rows < weight->members || weight->rows % weight->members != 0))
+      return fail(ErrorCode::bad_metadata,
+                  "has " + std::to_string(weight->rows) + " rows, which " + std::to_string(weight->members) +
+                      " matrices cannot share",
+                  {checkpoint.path().string(), name, {}});
     result.weights.push_back(std::move(*weight));
   }
   return result;
@@ -248,6 +287,7 @@ constexpr std::array kReadConventions{
     ReadConvention{"kvant", convention_name(Convention::kvant), &read_kvant},
     ReadConvention{"compressed-tensors", convention_name(Convention::compressed_tensors), &read_compressed_tensors},
     ReadConvention{"fp8", "fine-grained FP8", &read_fine_grained_fp8},
+    ReadConvention{"mxfp4", "MXFP4 of gpt-oss", &read_gpt_oss_mxfp4},
 };
 
 const ReadConvention* convention_of(const Json& config) {
@@ -369,27 +409,23 @@ Json quantization_config(std::span<const QuantizedWeight> weights, std::span<con
   if (convention == Convention::compressed_tensors) return ct_config(weights, ignored);
   Json tensors = Json::object();
   Json transposed = Json::array();
+  Json stacks = Json::object();
   for (const QuantizedWeight& w : weights) {
     tensors.set(w.name, to_text(w.scheme));
     if (w.transposed) transposed.push_back(w.name);
+    if (w.members != 0) stacks.set(w.name, w.members);
   }
-  Json codebooks = Json::object();
-  for (const QuantizedWeight& w : weights) {
-    const FormatInfo& format = w.scheme.weight.info();
-    if (is_listed(w.scheme.weight.format) || codebooks.find(format.name) != nullptr) continue;
-    Json levels = Json::array();
-    for (std::uint32_t code = 0; code <= format.threshold_count; ++code)
-      levels.push_back(static_cast<double>(format.decode(code)));
-    codebooks.set(std::string(format.name), std::move(levels));
-  }
+  Json codebooks = levels_of(weights);
   Json config = Json::object();
   config.set("quant_method", "kvant");
-  config.set("version", !codebooks.members().empty() ? kCodebookVersion
-                        : transposed.items().empty() ? kKvantVersion
-                                                     : kTransposedVersion);
+  config.set("version", !stacks.members().empty()      ? kStackVersion
+                        : !codebooks.members().empty() ? kCodebookVersion
+                        : transposed.items().empty()   ? kKvantVersion
+                                                       : kTransposedVersion);
   config.set("tensors", std::move(tensors));
   if (!codebooks.members().empty()) config.set("codebooks", std::move(codebooks));
   if (!transposed.items().empty()) config.set("transposed", std::move(transposed));
+  if (!stacks.members().empty()) config.set("stacks", std::move(stacks));
   return config;
 }
 

@@ -83,5 +83,7 @@ struct StoredLevel {
                                                             const Where& where);
 [[nodiscard]] Result<StoredWeights> read_fine_grained_fp8(const Checkpoint& checkpoint, const Json& config,
                                                           const Where& where);
+[[nodiscard]] Result<StoredWeights> read_gpt_oss_mxfp4(const Checkpoint& checkpoint, const Json& config,
+                                                       const Where& where);
 
 }  // namespace kvant::io

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 #include <variant>
 
 #include "core/guard.hpp"
 #include "io/storage.hpp"
 #include "kvant/nn/heads.hpp"
+#include "kvant/quant/rows.hpp"
 #include "step_runner.hpp"
 
 namespace kvant::nn {
@@ -25,7 +27,10 @@ FormatId float_format(DType dtype) noexcept {
 }
 
 std::uint64_t stored_bits_of(const io::WeightInfo& weight) {
-  if (weight.is_quantized()) return kvant::stored_bits(weight.scheme->weight, weight.rows(), weight.cols());
+  if (weight.is_quantized()) {
+    const io::MatrixShape codes = weight.code_shape();
+    return kvant::stored_bits(weight.scheme->weight, codes.rows, codes.cols);
+  }
   return std::uint64_t{weight.rows()} * weight.cols() * dtype_info(weight.dtype).bits;
 }
 
@@ -115,7 +120,7 @@ Status ModelLoader::find_tensor(TensorId id) {
   if (weight == nullptr)
     return fail(ErrorCode::missing_tensor, "is not in the checkpoint, but config.json asks for it", where(name));
   if (Status s = check_shape(use, *weight); !s) return s;
-  if (weight->transposed && !use.transposed)
+  if (weight->is_quantized() && weight->transposed != use.transposed)
     return fail(ErrorCode::unsupported, "is quantized along its rows, which the forward pass does not multiply by",
                 where(name));
   if (use.is_matrix() && use.bias == kNoTensor && name.ends_with(".weight")) {
@@ -157,16 +162,53 @@ Status ModelLoader::refuse_unknown_tensors() const {
 }
 
 Status ModelLoader::read(const Context& context) {
-  std::vector<Status> done(found_.size());
-  context.for_each(found_.size(), [&](std::size_t i) {
-    const auto id = static_cast<TensorId>(i);
+  const std::vector<std::vector<TensorId>> tasks = read_together();
+  std::vector<Status> done(tasks.size());
+  context.for_each(tasks.size(), [&](std::size_t i) {
+    const TensorId id = tasks[i].front();
     done[i] = guarded([&]() -> Status {
-      if (model_.config_.tensors[id].is_matrix()) return read_matrix(id, context);
+      if (model_.config_.tensors[id].is_matrix())
+        return found_[id]->is_quantized() ? read_codes(tasks[i], context) : read_matrix(id, context);
       return is_part_[id] ? Status{} : read_vector(id, model_.tensors_[id].values);
     });
   });
   const auto failed = std::find_if(done.begin(), done.end(), [](const Status& s) { return !s; });
   return failed == done.end() ? Status{} : *failed;
+}
+
+/// Every tensor, those together that are one stack of codes, which is read once for all of them.
+std::vector<std::vector<TensorId>> ModelLoader::read_together() const {
+  std::vector<std::vector<TensorId>> tasks;
+  std::map<const io::WeightInfo*, std::size_t> stacks;
+  for (TensorId id = 0; id < found_.size(); ++id) {
+    const auto [task, is_first] =
+        found_[id]->members() != 0 ? stacks.try_emplace(found_[id], tasks.size()) : std::pair(stacks.end(), true);
+    if (is_first)
+      tasks.push_back({id});
+    else
+      tasks[task->second].push_back(id);
+  }
+  return tasks;
+}
+
+/// The layers of a weight that is stored as codes.
+Status ModelLoader::read_codes(const std::vector<TensorId>& ids, const Context& context) {
+  const io::WeightInfo& weight = *found_[ids.front()];
+  auto codes = weights_.read_quantized(weight);
+  if (!codes) return propagate(codes);
+  for (const TensorId id : ids) {
+    const TensorUse& use = model_.config_.tensors[id];
+    std::vector<float> bias;
+    if (use.bias != kNoTensor)
+      if (Status s = read_vector(use.bias, bias); !s) return s;
+    const auto rows = static_cast<std::size_t>(use.shape[0]);
+    auto own = weight.members() == 0 ? Result<QMatrix>(std::move(*codes)) : rows_of(*codes, use.member * rows, rows);
+    if (!own) return fail(own.error().code, own.error().message, where(weight.name));
+    auto linear = Linear::from({std::move(*own), std::move(bias), weights_.layer_inputs(weight)}, context);
+    if (!linear) return propagate(linear);
+    model_.tensors_[id].linear = std::move(*linear);
+  }
+  return {};
 }
 
 Status ModelLoader::read_matrix(TensorId id, const Context& context) {
@@ -175,15 +217,6 @@ Status ModelLoader::read_matrix(TensorId id, const Context& context) {
   std::vector<float> bias;
   if (use.bias != kNoTensor)
     if (Status s = read_vector(use.bias, bias); !s) return s;
-  Linear& target = model_.tensors_[id].linear;
-  if (weight.is_quantized()) {
-    auto codes = weights_.read_quantized(weight);
-    if (!codes) return propagate(codes);
-    auto linear = Linear::from({std::move(*codes), std::move(bias), weights_.layer_inputs(weight)}, context);
-    if (!linear) return propagate(linear);
-    target = std::move(*linear);
-    return {};
-  }
   auto values = use.members != 0 ? weights_.read_rows(weight, use.member, 1) : weights_.read_float(weight);
   if (!values) return propagate(values);
   const auto rows = static_cast<std::size_t>(use.shape[0]);
@@ -196,16 +229,19 @@ Status ModelLoader::read_matrix(TensorId id, const Context& context) {
     matrix = values->view();
   }
   const FormatId kept = weight.dtype == DType::bf16 ? format_id<bf16> : format_id<fp32>;
-  target = Linear::from_float(matrix, kept, std::move(bias), context);
+  model_.tensors_[id].linear = Linear::from_float(matrix, kept, std::move(bias), context);
   return {};
 }
 
 Status ModelLoader::read_vector(TensorId id, std::vector<float>& out) const {
   const TensorUse& use = model_.config_.tensors[id];
-  const auto values =
-      use.members != 0 ? weights_.read_rows(*found_[id], use.member, 1) : weights_.read_float(*found_[id]);
+  const io::WeightInfo& weight = *found_[id];
+  const bool is_part = use.members != 0 && !weight.is_quantized();
+  const auto values = is_part ? weights_.read_rows(weight, use.member, 1) : weights_.read_float(weight);
   if (!values) return propagate(values);
-  out.assign(values->data(), values->data() + values->size());
+  const std::size_t size = use.members != 0 ? values->cols() : values->size();
+  const float* const first = values->data() + (use.members != 0 && !is_part ? use.member * size : 0);
+  out.assign(first, first + size);
   return {};
 }
 

@@ -35,7 +35,6 @@ std::vector<Evidence> all_evidence() {
       {"bitsandbytes", R"(, "quantization_config": {"load_in_8bit": true})"},
       {"fp8 for a part", R"(, "text_config": {"quantization_config": {"quant_method": "fp8"}})"},
       {"ModelOpt", R"(, "quantization_config": {"quant_algo": "FP8", "producer": {"name": "modelopt"}})"},
-      {"MXFP4 of gpt-oss", R"(, "quantization_config": {"quant_method": "mxfp4"})"},
       {"HQQ", R"(, "quantization_config": {"quant_method": "hqq"})"},
       {"torchao", R"(, "quantization_config": {"quant_method": "torchao"})"},
       {"'brand-new'", R"(, "quantization_config": {"quant_method": "brand-new"})"},

@@ -164,5 +164,56 @@ TEST(Sources, ReadCodebooksThatAreStored) {
   EXPECT_EQ(code_of(wrong->read_float(*wrong->find("x.weight"))), "bad_metadata");
 }
 
+/// A file of 4 x 2 codes whose configuration says more about them.
+std::string with_stacks(const TemporaryFolder& folder, const std::string& more) {
+  const std::string config =
+      R"({"quant_method": "kvant", "version": 4, "tensors": {"x.weight": "int8-channel"}, )" + more + "}";
+  const std::string path = (folder / "x.safetensors").string();
+  auto writer = SafetensorsWriter::create(path,
+                                          {{"x.weight_packed", DType::u8, {4, 2}},
+                                           {"x.weight_scale", DType::f16, {4, 1}},
+                                           {"x.weight_shape", DType::i64, {2}}},
+                                          {{"quantization_config", config}}, OutputMode::replace);
+  const std::array<std::uint8_t, 8> codes{1, 2, 3, 4, 5, 6, 7, 8};
+  const std::array<std::uint16_t, 4> scales{0x3c00, 0x3c00, 0x3c00, 0x4000};
+  const std::array<std::uint64_t, 2> shape{4, 2};
+  EXPECT_TRUE(writer && writer->write("x.weight_packed", 0, std::as_bytes(std::span(codes))) &&
+              writer->write("x.weight_scale", 0, std::as_bytes(std::span(scales))) &&
+              writer->write("x.weight_shape", 0, std::as_bytes(std::span(shape))) && writer->commit());
+  return path;
+}
+
+TEST(Sources, ReadStacksOfMatrices) {
+  const TemporaryFolder folder;
+  struct Good {
+    const char* more;
+    std::vector<std::uint64_t> shape;
+    std::vector<float> values;
+  };
+  for (const Good& good :
+       {Good{R"("stacks": {})", {4, 2}, {1, 2, 3, 4, 5, 6, 14, 16}},
+        Good{R"("stacks": {"x.weight": 2})", {2, 2, 2}, {1, 2, 3, 4, 5, 6, 14, 16}},
+        Good{R"("stacks": {"x.weight": 1})", {1, 4, 2}, {1, 2, 3, 4, 5, 6, 14, 16}},
+        Good{R"("stacks": {"x.weight": 2}, "transposed": ["x.weight"])", {2, 2, 2}, {1, 3, 2, 4, 5, 14, 6, 16}},
+        Good{R"("stacks": {"x.weight": 1}, "transposed": ["x.weight"])", {1, 2, 4}, {1, 3, 5, 14, 2, 4, 6, 16}}}) {
+    const auto weights = Weights::open(with_stacks(folder, good.more));
+    ASSERT_TRUE(weights) << describe(weights.error());
+    const WeightInfo& w = *weights->find("x.weight");
+    EXPECT_EQ(w.shape, good.shape) << good.more;
+    EXPECT_EQ(w.code_shape().rows, 4u);
+    EXPECT_EQ(w.code_shape().cols, 2u);
+    const auto values = weights->read_float(w);
+    ASSERT_TRUE(values);
+    EXPECT_EQ(values->rows(), w.rows());
+    EXPECT_EQ(std::vector<float>(values->data(), values->data() + values->size()), good.values) << good.more;
+  }
+  for (const char* bad :
+       {R"("stacks": [])", R"("stacks": 2)", R"("stacks": {"y.weight": 2})", R"("stacks": {"x.weight": 0})",
+        R"("stacks": {"x.weight": -1})", R"("stacks": {"x.weight": "2"})", R"("stacks": {"x.weight": 1e300})"})
+    EXPECT_EQ(code_of(Weights::open(with_stacks(folder, bad))), "bad_config") << bad;
+  for (const char* bad : {R"("stacks": {"x.weight": 3})", R"("stacks": {"x.weight": 18446744073709551615})"})
+    EXPECT_EQ(code_of(Weights::open(with_stacks(folder, bad))), "bad_metadata") << bad;
+}
+
 }  // namespace
 }  // namespace kvant::io

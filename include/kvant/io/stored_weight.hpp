@@ -38,9 +38,9 @@ enum class Convention : std::uint8_t { compressed_tensors, kvant };
 [[nodiscard]] std::vector<TensorSpec> stored_tensors(const QuantizedWeight& weight, Convention convention);
 
 /// Writes the rows [first_row, first_row + band.rows) of a weight. Contract: `band` has the weight's scheme and columns
-/// and is a whole number of row blocks; bands begin at multiples of 32 rows. Errors: those of the writer and of
-/// check(); `unsupported` for what files do not hold: a matrix-wide scale that is a factor (ScaleConvention::modelopt),
-/// an order of columns.
+/// and is a whole number of row blocks; bands begin as those of WeightSink::write_rows(). Errors: those of the writer
+/// and of check(); `unsupported` for what files do not hold: a matrix-wide scale that is a factor
+/// (ScaleConvention::modelopt), an order of columns.
 [[nodiscard]] Status write_band(SafetensorsWriter& writer, const QuantizedWeight& weight, Convention convention,
                                 std::uint64_t first_row, const QMatrix& band);
 

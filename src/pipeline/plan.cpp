@@ -41,6 +41,9 @@ constexpr std::array kKept{
     // Few engines load codes of a head, and every token's error passes through it.
     KeptFloat{".gen_head.", "head"},
     KeptFloat{"lm_head", "head"},
+    KeptFloat{".cls.", "head"},
+    KeptFloat{"vocab_transform", "head"},
+    KeptFloat{"vocab_projector", "head"},
     KeptFloat{"embed_out", "head"},
     KeptFloat{"output_layer", "head"},
     KeptFloat{".score.", "head"},

@@ -16,6 +16,7 @@
 #include "kvant/io/safetensors.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/quant/encode.hpp"
+#include "kvant/tensor/stack.hpp"
 #include "test_files.hpp"
 
 namespace kvant::io {
@@ -213,6 +214,45 @@ TEST(Sources, ReadStacksOfMatrices) {
     EXPECT_EQ(code_of(Weights::open(with_stacks(folder, bad))), "bad_config") << bad;
   for (const char* bad : {R"("stacks": {"x.weight": 3})", R"("stacks": {"x.weight": 18446744073709551615})"})
     EXPECT_EQ(code_of(Weights::open(with_stacks(folder, bad))), "bad_metadata") << bad;
+}
+
+TEST(Sources, WriteStacksMatrixByMatrix) {
+  const TemporaryFolder folder;
+  folder.write("in.safetensors",
+               test::safetensors_bytes(R"({"x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", ""));
+  const auto in = Weights::open(folder / "in.safetensors");
+  ASSERT_TRUE(in);
+  const Matrix<float> floats = reference::normal_matrix(3 * 40, 256, 5);
+  for (const char* text :
+       {"int8-channel", "int4-g32-asym", "int3-g7", "int4-b8x32", "nf4-g64", "mxfp4", "q4_k", "is4"}) {
+    for (const bool transposed : {false, true}) {
+      const Scheme scheme = *parse_scheme(text);
+      const QuantizedWeight weight{"experts", {scheme, {}}, 120, 256, transposed, 3};
+      OutputPlan plan;
+      plan.weights = {{weight.name, DType::f32, {}, weight, 0}};
+      auto sink = in->make_sink(std::move(plan));
+      ASSERT_TRUE(sink && (*sink)->open(folder / "out.safetensors", OutputMode::replace) && (*sink)->begin_file(0));
+      EXPECT_EQ((*sink)->convention(), "kvant");
+      for (std::size_t first : {0u, 40u, 80u})
+        ASSERT_TRUE((*sink)->write_rows(weight, first, *quantize(floats.view().rows(first, 40), scheme))) << text;
+      ASSERT_TRUE((*sink)->finish_file() && (*sink)->commit());
+      const auto out = Weights::open(folder / "out.safetensors");
+      ASSERT_TRUE(out) << describe(out.error());
+      const WeightInfo& w = *out->find("experts");
+      EXPECT_EQ(w.shape,
+                (transposed ? std::vector<std::uint64_t>{3, 256, 40} : std::vector<std::uint64_t>{3, 40, 256}));
+      const auto q = out->read_quantized(w);
+      ASSERT_TRUE(q) << describe(q.error());
+      const QMatrix expected = *quantize(floats.view(), scheme);
+      EXPECT_EQ(q->codes, expected.codes) << text;
+      const auto values = out->read_float(w);
+      ASSERT_TRUE(values);
+      const Matrix<float> decoded = dequantize(expected);
+      const std::vector<float> turned = transpose_each(decoded.view(), 3);
+      EXPECT_EQ(std::memcmp(values->data(), transposed ? turned.data() : decoded.data(), decoded.size() * 4), 0)
+          << text;
+    }
+  }
 }
 
 }  // namespace

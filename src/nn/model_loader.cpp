@@ -45,6 +45,15 @@ void measure(const std::vector<Step>& steps, Model::Plan& plan) {
   }
 }
 
+/// Runs `body` for every id, one per task; the first error in their order.
+template <class Body>
+Status for_each_tensor(const Context& context, const std::vector<TensorId>& ids, const Body& body) {
+  std::vector<Status> done(ids.size());
+  context.for_each(ids.size(), [&](std::size_t i) { done[i] = guarded([&] { return body(ids[i]); }); });
+  const auto failed = std::find_if(done.begin(), done.end(), [](const Status& s) { return !s; });
+  return failed == done.end() ? Status{} : *failed;
+}
+
 }  // namespace
 
 Result<Model> Model::load(const io::Weights& weights, const Context& context) {
@@ -162,61 +171,54 @@ Status ModelLoader::refuse_unknown_tensors() const {
 }
 
 Status ModelLoader::read(const Context& context) {
-  const std::vector<std::vector<TensorId>> tasks = read_together();
-  std::vector<Status> done(tasks.size());
-  context.for_each(tasks.size(), [&](std::size_t i) {
-    const TensorId id = tasks[i].front();
-    done[i] = guarded([&]() -> Status {
-      if (model_.config_.tensors[id].is_matrix())
-        return found_[id]->is_quantized() ? read_codes(tasks[i], context) : read_matrix(id, context);
-      return is_part_[id] ? Status{} : read_vector(id, model_.tensors_[id].values);
-    });
+  std::vector<TensorId> alone;
+  std::map<const io::WeightInfo*, std::vector<TensorId>> stacks;
+  for (TensorId id = 0; id < found_.size(); ++id)
+    (found_[id]->members() != 0 ? stacks[found_[id]] : alone).push_back(id);
+  const Status done = for_each_tensor(context, alone, [&](TensorId id) -> Status {
+    if (model_.config_.tensors[id].is_matrix()) return read_matrix(id, context);
+    return is_part_[id] ? Status{} : read_vector(id, model_.tensors_[id].values);
   });
-  const auto failed = std::find_if(done.begin(), done.end(), [](const Status& s) { return !s; });
-  return failed == done.end() ? Status{} : *failed;
+  if (!done) return done;
+  // Stacks of codes are read once for all their members, and no two of them are in memory at a time.
+  for (const auto& [weight, ids] : stacks) {
+    const auto codes = weights_.read_quantized(*weight);
+    if (!codes) return propagate(codes);
+    const Status taken = for_each_tensor(context, ids, [&](TensorId id) -> Status {
+      const TensorUse& use = model_.config_.tensors[id];
+      const auto rows = static_cast<std::size_t>(use.shape[0]);
+      auto own = rows_of(*codes, static_cast<std::size_t>(use.member) * rows, rows);
+      if (!own) return fail(own.error().code, own.error().message, where(found_[id]->name));
+      return set_codes(id, std::move(*own), context);
+    });
+    if (!taken) return taken;
+  }
+  return {};
 }
 
-/// Every tensor, those together that are one stack of codes, which is read once for all of them.
-std::vector<std::vector<TensorId>> ModelLoader::read_together() const {
-  std::vector<std::vector<TensorId>> tasks;
-  std::map<const io::WeightInfo*, std::size_t> stacks;
-  for (TensorId id = 0; id < found_.size(); ++id) {
-    const auto [task, is_first] =
-        found_[id]->members() != 0 ? stacks.try_emplace(found_[id], tasks.size()) : std::pair(stacks.end(), true);
-    if (is_first)
-      tasks.push_back({id});
-    else
-      tasks[task->second].push_back(id);
-  }
-  return tasks;
+Status ModelLoader::read_bias(TensorId id, std::vector<float>& out) const {
+  const TensorId bias = model_.config_.tensors[id].bias;
+  return bias != kNoTensor ? read_vector(bias, out) : Status{};
 }
 
-/// The layers of a weight that is stored as codes.
-Status ModelLoader::read_codes(const std::vector<TensorId>& ids, const Context& context) {
-  const io::WeightInfo& weight = *found_[ids.front()];
-  auto codes = weights_.read_quantized(weight);
-  if (!codes) return propagate(codes);
-  for (const TensorId id : ids) {
-    const TensorUse& use = model_.config_.tensors[id];
-    std::vector<float> bias;
-    if (use.bias != kNoTensor)
-      if (Status s = read_vector(use.bias, bias); !s) return s;
-    const auto rows = static_cast<std::size_t>(use.shape[0]);
-    auto own = weight.members() == 0 ? Result<QMatrix>(std::move(*codes)) : rows_of(*codes, use.member * rows, rows);
-    if (!own) return fail(own.error().code, own.error().message, where(weight.name));
-    auto linear = Linear::from({std::move(*own), std::move(bias), weights_.layer_inputs(weight)}, context);
-    if (!linear) return propagate(linear);
-    model_.tensors_[id].linear = std::move(*linear);
-  }
+Status ModelLoader::set_codes(TensorId id, QMatrix codes, const Context& context) {
+  std::vector<float> bias;
+  if (Status s = read_bias(id, bias); !s) return s;
+  auto linear = Linear::from({std::move(codes), std::move(bias), weights_.layer_inputs(*found_[id])}, context);
+  if (!linear) return propagate(linear);
+  model_.tensors_[id].linear = std::move(*linear);
   return {};
 }
 
 Status ModelLoader::read_matrix(TensorId id, const Context& context) {
   const TensorUse& use = model_.config_.tensors[id];
   const io::WeightInfo& weight = *found_[id];
+  if (weight.is_quantized()) {
+    auto codes = weights_.read_quantized(weight);
+    return codes ? set_codes(id, std::move(*codes), context) : propagate(codes);
+  }
   std::vector<float> bias;
-  if (use.bias != kNoTensor)
-    if (Status s = read_vector(use.bias, bias); !s) return s;
+  if (Status s = read_bias(id, bias); !s) return s;
   auto values = use.members != 0 ? weights_.read_rows(weight, use.member, 1) : weights_.read_float(weight);
   if (!values) return propagate(values);
   const auto rows = static_cast<std::size_t>(use.shape[0]);

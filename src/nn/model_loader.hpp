@@ -30,9 +30,9 @@ class ModelLoader {
   Status check_shape(const TensorUse& use, const io::WeightInfo& weight) const;
   Status refuse_unknown_tensors() const;
   Status read(const Context& context);
-  [[nodiscard]] std::vector<std::vector<TensorId>> read_together() const;
-  Status read_codes(const std::vector<TensorId>& ids, const Context& context);
   Status read_matrix(TensorId id, const Context& context);
+  Status read_bias(TensorId id, std::vector<float>& out) const;
+  Status set_codes(TensorId id, QMatrix codes, const Context& context);
   Status read_vector(TensorId id, std::vector<float>& out) const;
   /// What a norm multiplies by instead of its weight, where the two differ.
   void add_ones();

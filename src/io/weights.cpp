@@ -58,8 +58,7 @@ std::vector<std::uint64_t> QuantizedWeight::shape() const {
 }
 
 MatrixShape WeightInfo::code_shape() const noexcept {
-  const std::size_t last = shape.size() - 1;
-  MatrixShape codes{shape[last - 1], shape[last]};
+  MatrixShape codes = shape.size() == 3 ? MatrixShape{shape[1], shape[2]} : matrix_shape(shape);
   if (transposed) std::swap(codes.rows, codes.cols);
   if (shape.size() == 3) codes.rows *= shape[0];
   return codes;

@@ -195,6 +195,27 @@ TEST_F(Stacks, WhoseMatricesWouldShareScalesAreRefused) {
   EXPECT_TRUE(quantize("gpt-oss", "fp8_e4m3fn-b128x128", {skip_rule(".*experts.*")}));
 }
 
+TEST_F(Stacks, OfAnotherShapeThanTheModelsAreRefused) {
+  ASSERT_TRUE(quantize("gpt-oss", "int8-channel"));
+  const std::string config = io::test::read_bytes(folder_ / "out/config.json");
+  const auto loaded = [&](const std::string& from, const std::string& to) {
+    std::string text = config;
+    const std::size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    folder_.write("out/config.json", text.replace(at, from.size(), to));
+    const auto weights = io::Weights::open(folder_ / "out");
+    return weights ? io::test::code_of(nn::Model::load(*weights, {})) : io::test::code_of(weights);
+  };
+  const std::string first = "\"model.layers.0.mlp.experts.down_proj\"";
+  EXPECT_EQ(loaded(first + ": 5", first + ": 5"), "success");
+  EXPECT_EQ(loaded(first + ": 5", first + ": 1"), "bad_shape");
+  EXPECT_EQ(loaded(first + ": 5", first + ": 10"), "bad_shape");
+  EXPECT_EQ(loaded(first + ": 5", first + ": 7"), "bad_metadata");
+  EXPECT_EQ(loaded("\"stacks\"", "\"none\""), "bad_shape");
+  EXPECT_EQ(loaded("\"transposed\"", "\"none\""), "bad_shape") << "[experts, out, in]";
+  EXPECT_EQ(loaded("\"num_local_experts\": 5", "\"num_local_experts\": 4"), "bad_shape");
+}
+
 TEST_F(Stacks, OfGptOssInMxfp4AreDequantizedToTheFloatFormOfTheModel) {
   ASSERT_TRUE(dequantize(kGolden / "gpt-oss-mxfp4", format_id<bf16>));
   const auto floats = io::Weights::open(folder_ / "floats");

@@ -21,6 +21,8 @@ if(NOT KVANT_KERNELS_ONLY)
        src/io/conventions.cpp
        src/io/convert.cpp
        src/io/debug_mode.cpp
+       src/io/fine_grained_fp8.cpp
+       src/io/gpt_oss_mxfp4.cpp
        src/io/input_file.cpp
        src/io/json.cpp
        src/io/json_edit.cpp
@@ -74,6 +76,7 @@ if(NOT KVANT_KERNELS_ONLY)
        src/pipeline/dataset.cpp
        src/pipeline/dequantize.cpp
        src/pipeline/evaluate.cpp
+       src/pipeline/known_tensors.cpp
        src/pipeline/orientation.cpp
        src/pipeline/pack.cpp
        src/pipeline/plan.cpp

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantized checkpoints that are not quite as their library wrote them (tests/golden/conventions): the input chooses
-// one and what is changed in its configuration, header and data. What is accepted can be read, or fails with an error.
+// Quantized checkpoints that are not quite as they were recorded (tests/golden): the input chooses one and what is
+// changed in its configuration, header and data. What is accepted can be read, or fails with an error.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -35,6 +35,8 @@ std::vector<Fixture> load_fixtures() {
        fs::directory_iterator(fs::path(KVANT_SOURCE_DIR) / "tests/golden/conventions/compressed_tensors"))
     if (fs::exists(entry.path() / "model.safetensors")) folders.push_back(entry.path());
   std::sort(folders.begin(), folders.end());
+  for (const char* family : {"deepseek-v3-fp8", "gpt-oss-mxfp4"})
+    folders.push_back(fs::path(KVANT_SOURCE_DIR) / "tests/golden/families" / family);
   std::vector<Fixture> all;
   for (const fs::path& folder : folders) {
     const auto [header, data] = fuzz::read_safetensors(folder / "model.safetensors");
@@ -122,6 +124,9 @@ void read_all(const fs::path& folder) {
     if (!q) continue;
     require(kvant::check(*q).has_value());
     require(kvant::dequantize(*q).size() == q->rows * q->cols);
+    require(q->rows == w.code_shape().rows && q->cols == w.code_shape().cols);
+    const auto values = weights->read_float(w);
+    require(values && values->rows() == w.rows() && values->cols() == w.cols());
   }
   const auto model = kvant::nn::Model::load(*weights, {});
   if (!model) return;

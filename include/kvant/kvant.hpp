@@ -24,6 +24,7 @@
 #include "kvant/tensor/bits.hpp"
 #include "kvant/tensor/dtype.hpp"
 #include "kvant/tensor/matrix.hpp"
+#include "kvant/tensor/stack.hpp"
 // kernels: the seam, the generic tier, contexts
 #include "kvant/kernels/context.hpp"
 #include "kvant/kernels/generic.hpp"
@@ -41,6 +42,7 @@
 #include "kvant/quant/layer_scheme.hpp"
 #include "kvant/quant/qlinear.hpp"
 #include "kvant/quant/qmatrix.hpp"
+#include "kvant/quant/rows.hpp"
 #include "kvant/quant/scheme.hpp"
 // calibrate: observers, from values to the range that a scale covers; what is known of a layer's inputs
 #include "kvant/calibrate/observers.hpp"

@@ -9,6 +9,7 @@
 #include "core/guard.hpp"
 #include "kvant/core/contract.hpp"
 #include "kvant/io/readers.hpp"
+#include "storage.hpp"
 
 namespace kvant::io {
 
@@ -16,6 +17,18 @@ Result<std::unique_ptr<WeightSource>> detail::open_checkpoint(const std::filesys
                                                               bool as_stored) {
   return CheckpointSource::open(path, access, as_stored);
 }
+
+namespace {
+
+/// The name of the convention that a checkpoint's configuration speaks.
+std::string stored_convention(const Checkpoint& checkpoint) {
+  const auto config = find_quantization_config(checkpoint);
+  if (!config || !*config) return "";
+  const std::string_view name = read_convention(**config);
+  return std::string(name.empty() ? convention_name(Convention::compressed_tensors) : name);
+}
+
+}  // namespace
 
 Result<std::unique_ptr<WeightSource>> CheckpointSource::open(const std::filesystem::path& path, Access access,
                                                              bool as_stored) {
@@ -33,12 +46,9 @@ Result<std::unique_ptr<WeightSource>> CheckpointSource::open(const std::filesyst
     source->describe();
     if (as_stored) {
       const auto foreign = find_foreign_convention(source->checkpoint_);
-      const auto& config = source->checkpoint_.config();
-      const bool says = (config && config->find("quantization_config") != nullptr) ||
-                        source->checkpoint_.metadata().contains("quantization_config");
-      source->info_.convention = foreign ? foreign->name : says ? "compressed-tensors" : "";
+      source->info_.convention = foreign ? foreign->name : stored_convention(source->checkpoint_);
     } else if (!source->stored_.weights.empty()) {
-      source->info_.convention = convention_name(source->stored_.convention);
+      source->info_.convention = source->stored_.convention;
     }
     source->add_quantized();
     source->add_tensors();
@@ -64,11 +74,10 @@ void CheckpointSource::describe() {
 
 void CheckpointSource::add_quantized() {
   for (const StoredWeight& w : stored_.weights) {
-    WeightInfo info{w.name, {w.rows, w.cols}, w.codes.dtype, w.scheme, 0, w.transposed};
-    if (w.transposed) std::swap(info.shape[0], info.shape[1]);
+    WeightInfo info{w.name, w.shape(), w.codes.dtype, w.scheme, 0, w.transposed};
     for (const std::string& name : w.tensors)
       if (name != w.name + "_shape") info.stored_bytes += checkpoint_.find(name)->bytes;
-    info.file = checkpoint_.find(w.name + "_scale")->shard;  // which there is in every convention
+    info.file = checkpoint_.find(w.name + w.scale_suffix)->shard;  // which there is in every convention
     list_.push_back(std::move(info));
   }
   std::sort(stored_.weights.begin(), stored_.weights.end(),

@@ -56,12 +56,6 @@ struct Target {
 
 bool is_set(const Json* value) { return value != nullptr && !value->is_null(); }
 
-/// null, {} and what else says nothing.
-bool says_nothing(const Json& value) {
-  return value.is_null() || value.as_bool() == false || (value.is_object() && value.members().empty()) ||
-         (value.is_array() && value.items().empty());
-}
-
 std::string lower(std::string_view text) {
   std::string out(text);
   for (char& c : out)
@@ -105,8 +99,6 @@ class ConfigReader {
   [[nodiscard]] tl::unexpected<Error> unsupported(std::string what) const {
     return fail(ErrorCode::unsupported, "quantization_config " + std::move(what), where_);
   }
-  /// Refuses keys that are none of `known` and say something.
-  Status check_keys(const Json& object, std::span<const std::string_view> known, const std::string& of) const;
   Status check_top(const Json& config) const;
   Result<Arguments> read_arguments(const Json& json, const std::string& of) const;
   Status read_strategy(const Json& json, const std::string& of, Arguments& args) const;
@@ -117,21 +109,12 @@ class ConfigReader {
   const Where& where_;
 };
 
-Status ConfigReader::check_keys(const Json& object, std::span<const std::string_view> known,
-                                const std::string& of) const {
-  for (const Json::Member& m : object.members())
-    if (std::find(known.begin(), known.end(), m.key) == known.end() && !says_nothing(m.value))
-      return unsupported("has the key \"" + printable(m.key, 60) + "\"" + of +
-                         ", which is not read: " + printable(to_text(m.value), 80));
-  return {};
-}
-
 Status ConfigReader::check_top(const Json& config) const {
   constexpr std::array<std::string_view, 11> kKeys{
       "quant_method", "format",          "quantization_status", "config_groups",
       "ignore",       "kv_cache_scheme", "sparsity_config",     "global_compression_ratio",
       "version",      "run_compressed",  "transform_config"};
-  if (const Status ok = check_keys(config, kKeys, ""); !ok) return ok;
+  if (const Status ok = check_keys(config, kKeys, "", where_); !ok) return ok;
   const std::string_view status = text_of(config, "quantization_status");
   if (!status.empty() && status != "compressed")
     return unsupported("has the quantization_status '" + printable(status, 40) +
@@ -206,7 +189,7 @@ Result<Arguments> ConfigReader::read_arguments(const Json& json, const std::stri
   std::vector<std::string_view> known(kKeys.begin(), kKeys.end());
   known.push_back("actorder");
   if (!json.is_object()) return bad("has something else than an object for the arguments" + of);
-  if (const Status ok = check_keys(json, known, of); !ok) return propagate(ok);
+  if (const Status ok = check_keys(json, known, of, where_); !ok) return propagate(ok);
   Arguments args;
   if (const Json* bits = json.find("num_bits"); is_set(bits)) args.bits = bits->as_uint64().value_or(0);
   if (args.bits == 0 || args.bits > 16) return bad("has num_bits" + of + " that are no number from 1 to 16");
@@ -255,7 +238,7 @@ Status ConfigReader::read_group(const std::string& name, const Json& json, const
                                                   "format"};
   const std::string of = " of " + printable(name, 60);
   if (!json.is_object()) return unsupported("has the group " + printable(name, 60) + " as a preset's name");
-  if (const Status ok = check_keys(json, kKeys, of); !ok) return ok;
+  if (const Status ok = check_keys(json, kKeys, of, where_); !ok) return ok;
   Group group;
   group.name = name;
   group.format = is_set(json.find("format")) ? std::string(text_of(json, "format")) : format;
@@ -654,7 +637,7 @@ Status WeightFinder::check_left_over() const {
 }
 
 Result<StoredWeights> WeightFinder::find() {
-  result_.convention = Convention::compressed_tensors;
+  result_.convention = convention_name(Convention::compressed_tensors);
   result_.not_computed = config_.not_computed;
   for (const CheckpointTensor& t : checkpoint_.tensors()) {
     if (!t.name.ends_with(kScale)) continue;

@@ -26,12 +26,10 @@ constexpr std::array kMethods{
     Row{"bitsandbytes", "bitsandbytes"},
     Row{"eetq", "EETQ"},
     Row{"fbgemm_fp8", "FBGEMM FP8"},
-    Row{"fp8", "fine-grained FP8"},
     Row{"gptq", "GPTQ"},
     Row{"higgs", "HIGGS"},
     Row{"hqq", "HQQ"},
     Row{"modelopt", "ModelOpt"},
-    Row{"mxfp4", "MXFP4 of gpt-oss"},
     Row{"quanto", "quanto"},
     Row{"quark", "Quark"},
     Row{"spqr", "SpQR"},
@@ -81,8 +79,8 @@ bool is_set(const Json* value) { return value != nullptr && value->is_object() &
 
 /// What an object that configures quantization belongs to; "" where it is one of ours to read.
 std::string method_of(const Json& config) {
+  if (!read_convention(config).empty()) return "";
   const std::string_view method = text_of(config, "quant_method");
-  if (method == "kvant" || method == "compressed-tensors") return "";
   if (!method.empty()) return name_of(kMethods, method);
   if (config.find("quant_algo") != nullptr || config.find("producer") != nullptr) return "ModelOpt";
   if (config.find("load_in_4bit") != nullptr || config.find("load_in_8bit") != nullptr) return "bitsandbytes";
@@ -111,15 +109,6 @@ std::optional<ForeignConvention> by_configuration(const Json& config) {
   return std::nullopt;
 }
 
-/// Whether a tensor looks like codes. Masks and positions, which float checkpoints have too, are no weights.
-bool holds_codes(const CheckpointTensor& t) noexcept {
-  const DTypeInfo& info = dtype_info(t.dtype);
-  if (t.shape.size() < 2) return false;
-  if (info.is_float && info.bits <= 8) return true;
-  return t.name.ends_with(".weight") &&
-         (t.dtype == DType::u8 || t.dtype == DType::i8 || t.dtype == DType::i32 || t.dtype == DType::u32);
-}
-
 std::optional<ForeignConvention> by_tensors(const Checkpoint& checkpoint) {
   for (const CheckpointTensor& t : checkpoint.tensors()) {
     for (const Row& row : kTensors)
@@ -135,6 +124,14 @@ std::optional<ForeignConvention> by_tensors(const Checkpoint& checkpoint) {
 }
 
 }  // namespace
+
+bool holds_codes(const CheckpointTensor& t) noexcept {
+  const DTypeInfo& info = dtype_info(t.dtype);
+  if (t.shape.size() < 2) return false;
+  if (info.is_float && info.bits <= 8) return true;
+  return t.name.ends_with(".weight") &&
+         (t.dtype == DType::u8 || t.dtype == DType::i8 || t.dtype == DType::i32 || t.dtype == DType::u32);
+}
 
 std::optional<ForeignConvention> find_foreign_convention(const Checkpoint& checkpoint) {
   if (const auto format = checkpoint.metadata().find("format");

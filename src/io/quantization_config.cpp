@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The quantization_config of a checkpoint, written and read: compressed-tensors' and kvant's own.
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -22,6 +23,8 @@ constexpr std::uint64_t kKvantVersion = 1;
 constexpr std::uint64_t kTransposedVersion = 2;
 /// Of configurations with "codebooks", whose schemes they do not know.
 constexpr std::uint64_t kCodebookVersion = 3;
+/// Of configurations with "stacks".
+constexpr std::uint64_t kStackVersion = 4;
 constexpr std::string_view kCustom = "custom:";  ///< how to_text() begins with a codebook's name
 
 // ---- writing -------------------------------------------------------------------------------------------------------
@@ -126,22 +129,24 @@ Json ct_config(std::span<const QuantizedWeight> weights, std::span<const std::st
   return config;
 }
 
+/// The levels of the codebooks that schemes refer to.
+Json levels_of(std::span<const QuantizedWeight> weights) {
+  Json codebooks = Json::object();
+  for (const QuantizedWeight& w : weights) {
+    const FormatInfo& format = w.scheme.weight.info();
+    if (is_listed(w.scheme.weight.format) || codebooks.find(format.name) != nullptr) continue;
+    Json levels = Json::array();
+    for (std::uint32_t code = 0; code <= format.threshold_count; ++code)
+      levels.push_back(static_cast<double>(format.decode(code)));
+    codebooks.set(std::string(format.name), std::move(levels));
+  }
+  return codebooks;
+}
+
 // ---- reading -------------------------------------------------------------------------------------------------------
 
 tl::unexpected<Error> bad_config(std::string message, const Where& where) {
   return fail(ErrorCode::bad_config, "quantization_config " + std::move(message), where);
-}
-
-Result<std::optional<Json>> find_config(const Checkpoint& checkpoint, const Where& where) {
-  if (checkpoint.is_folder()) {
-    const Json* found = checkpoint.config() ? checkpoint.config()->find("quantization_config") : nullptr;
-    return found != nullptr && !found->is_null() ? std::optional<Json>(*found) : std::nullopt;
-  }
-  const auto it = checkpoint.metadata().find("quantization_config");
-  if (it == checkpoint.metadata().end()) return std::optional<Json>{};
-  auto parsed = parse_json(it->second, JsonLimits{}, where);
-  if (!parsed) return propagate(parsed);
-  return std::optional<Json>(std::move(*parsed));
 }
 
 /// A weight in kvant's own convention, every tensor of it checked.
@@ -219,19 +224,37 @@ Result<std::set<std::string>> read_transposed(const Json& config, const Json& te
   return names;
 }
 
+/// The number of matrices of each weight that "stacks" names, all of them among `tensors`.
+Result<std::map<std::string, std::uint64_t>> read_stacks(const Json& config, const Json& tensors, const Where& where) {
+  std::map<std::string, std::uint64_t> members;
+  const Json* stacks = config.find("stacks");
+  if (stacks == nullptr) return members;
+  if (!stacks->is_object()) return bad_config("has something else than an object under \"stacks\"", where);
+  for (const auto& [name, value] : stacks->members()) {
+    const std::uint64_t count = value.as_uint64().value_or(0);
+    if (count == 0 || tensors.find(name) == nullptr)
+      return bad_config("has a stack that is none of its tensors, or without matrices: " + printable(name, 200), where);
+    members[name] = count;
+  }
+  return members;
+}
+
 Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& config, const Where& where) {
   const Json* version = config.find("version");
   const auto number = version != nullptr ? version->as_uint64() : std::nullopt;
-  if (!number || *number < kKvantVersion || *number > kCodebookVersion)
+  if (!number || *number < kKvantVersion || *number > kStackVersion)
     return fail(ErrorCode::unsupported,
                 "quantization_config has a version that this kvant does not read, expected " +
-                    std::to_string(kKvantVersion) + " to " + std::to_string(kCodebookVersion),
+                    std::to_string(kKvantVersion) + " to " + std::to_string(kStackVersion),
                 where);
   const Json* tensors = config.find("tensors");
   if (tensors == nullptr || !tensors->is_object()) return bad_config("lacks the object \"tensors\"", where);
   const auto transposed = read_transposed(config, *tensors, where);
   if (!transposed) return propagate(transposed);
+  const auto stacks = read_stacks(config, *tensors, where);
+  if (!stacks) return propagate(stacks);
   StoredWeights result;
+  result.convention = convention_name(Convention::kvant);
   auto codebooks = read_codebooks(config, where);
   if (!codebooks) return propagate(codebooks);
   result.codebooks = std::move(*codebooks);
@@ -244,9 +267,33 @@ Result<StoredWeights> read_kvant(const Checkpoint& checkpoint, const Json& confi
     auto weight = find_own_weight(checkpoint, name, *scheme);
     if (!weight) return propagate(weight);
     weight->transposed = transposed->contains(name);
+    if (const auto stack = stacks->find(name); stack != stacks->end()) weight->members = stack->second;
+    if (weight->members != 0 && (weight->rows < weight->members || weight->rows % weight->members != 0))
+      return fail(ErrorCode::bad_metadata,
+                  "has " + std::to_string(weight->rows) + " rows, which " + std::to_string(weight->members) +
+                      " matrices cannot share",
+                  {checkpoint.path().string(), name, {}});
     result.weights.push_back(std::move(*weight));
   }
   return result;
+}
+
+/// The conventions that are read, by what a configuration calls them.
+struct ReadConvention {
+  std::string_view method, name;
+  Result<StoredWeights> (*read)(const Checkpoint& checkpoint, const Json& config, const Where& where);
+};
+constexpr std::array kReadConventions{
+    ReadConvention{"kvant", convention_name(Convention::kvant), &read_kvant},
+    ReadConvention{"compressed-tensors", convention_name(Convention::compressed_tensors), &read_compressed_tensors},
+    ReadConvention{"fp8", "fine-grained FP8", &read_fine_grained_fp8},
+    ReadConvention{"mxfp4", "MXFP4 of gpt-oss", &read_gpt_oss_mxfp4},
+};
+
+const ReadConvention* convention_of(const Json& config) {
+  const std::string_view method = text_of(config, "quant_method");
+  const auto* found = std::ranges::find(kReadConventions, method, &ReadConvention::method);
+  return found != kReadConventions.end() ? found : nullptr;
 }
 
 /// No tensor belongs to two weights.
@@ -261,6 +308,39 @@ Status check_shared(const Checkpoint& checkpoint, const StoredWeights& stored) {
 }
 
 }  // namespace
+
+std::string_view read_convention(const Json& config) {
+  const ReadConvention* found = convention_of(config);
+  return found != nullptr ? found->name : std::string_view();
+}
+
+Result<std::optional<Json>> find_quantization_config(const Checkpoint& checkpoint, const Where& where) {
+  if (checkpoint.is_folder()) {
+    const Json* found = checkpoint.config() ? checkpoint.config()->find("quantization_config") : nullptr;
+    return found != nullptr && !found->is_null() ? std::optional<Json>(*found) : std::nullopt;
+  }
+  const auto it = checkpoint.metadata().find("quantization_config");
+  if (it == checkpoint.metadata().end()) return std::optional<Json>{};
+  auto parsed = parse_json(it->second, JsonLimits{}, where);
+  if (!parsed) return propagate(parsed);
+  return std::optional<Json>(std::move(*parsed));
+}
+
+bool says_nothing(const Json& value) {
+  return value.is_null() || value.as_bool() == false || (value.is_object() && value.members().empty()) ||
+         (value.is_array() && value.items().empty());
+}
+
+Status check_keys(const Json& object, std::span<const std::string_view> known, const std::string& of,
+                  const Where& where) {
+  for (const Json::Member& m : object.members())
+    if (std::find(known.begin(), known.end(), m.key) == known.end() && !says_nothing(m.value))
+      return fail(ErrorCode::unsupported,
+                  "quantization_config has the key \"" + printable(m.key, 60) + "\"" + of +
+                      ", which is not read: " + printable(to_text(m.value), 80),
+                  where);
+  return {};
+}
 
 bool is_embedding(std::string_view module) noexcept {
   const std::string_view last = module.substr(module.rfind('.') + 1);
@@ -329,27 +409,23 @@ Json quantization_config(std::span<const QuantizedWeight> weights, std::span<con
   if (convention == Convention::compressed_tensors) return ct_config(weights, ignored);
   Json tensors = Json::object();
   Json transposed = Json::array();
+  Json stacks = Json::object();
   for (const QuantizedWeight& w : weights) {
     tensors.set(w.name, to_text(w.scheme));
     if (w.transposed) transposed.push_back(w.name);
+    if (w.members != 0) stacks.set(w.name, w.members);
   }
-  Json codebooks = Json::object();
-  for (const QuantizedWeight& w : weights) {
-    const FormatInfo& format = w.scheme.weight.info();
-    if (is_listed(w.scheme.weight.format) || codebooks.find(format.name) != nullptr) continue;
-    Json levels = Json::array();
-    for (std::uint32_t code = 0; code <= format.threshold_count; ++code)
-      levels.push_back(static_cast<double>(format.decode(code)));
-    codebooks.set(std::string(format.name), std::move(levels));
-  }
+  Json codebooks = levels_of(weights);
   Json config = Json::object();
   config.set("quant_method", "kvant");
-  config.set("version", !codebooks.members().empty() ? kCodebookVersion
-                        : transposed.items().empty() ? kKvantVersion
-                                                     : kTransposedVersion);
+  config.set("version", !stacks.members().empty()      ? kStackVersion
+                        : !codebooks.members().empty() ? kCodebookVersion
+                        : transposed.items().empty()   ? kKvantVersion
+                                                       : kTransposedVersion);
   config.set("tensors", std::move(tensors));
   if (!codebooks.members().empty()) config.set("codebooks", std::move(codebooks));
   if (!transposed.items().empty()) config.set("transposed", std::move(transposed));
+  if (!stacks.members().empty()) config.set("stacks", std::move(stacks));
   return config;
 }
 
@@ -362,12 +438,12 @@ Result<std::optional<StoredWeights>> find_stored_weights(const Checkpoint& check
                   "is quantized in the convention of " + foreign->name + " (" + printable(foreign->evidence, 200) +
                       "), which is not read",
                   {checkpoint.path().string(), {}, {}});
-    const auto config = find_config(checkpoint, where);
+    const auto config = find_quantization_config(checkpoint, where);
     if (!config) return propagate(config);
     if (!*config) return std::optional<StoredWeights>{};
-    const std::string_view method = text_of(**config, "quant_method");
-    auto stored = method == "kvant" ? read_kvant(checkpoint, **config, where)
-                                    : read_compressed_tensors(checkpoint, **config, where);
+    // Of no method, compressed-tensors says what it lacks.
+    const ReadConvention* convention = convention_of(**config);
+    auto stored = (convention != nullptr ? convention->read : &read_compressed_tensors)(checkpoint, **config, where);
     if (!stored) return propagate(stored);
     if (const Status ok = check_shared(checkpoint, *stored); !ok) return propagate(ok);
     return std::optional<StoredWeights>(std::move(*stored));

@@ -143,7 +143,7 @@ Result<ScaleLevel> read_level(const Checkpoint& checkpoint, const StoredLevel& s
 /// The levels of scales, and of offsets where there are any.
 Status read_scales(const Checkpoint& checkpoint, const StoredWeight& w, QMatrix& q) {
   q.scales.push_back(level_shapes(w.scheme.weight.scales, w.scheme.weight.granularity, q.rows, q.cols)[0]);
-  const std::string name = w.name + "_scale";
+  const std::string name = w.name + w.scale_suffix;
   const auto bytes = read_all(checkpoint, name);
   if (!bytes) return propagate(bytes);
   const Where where{checkpoint.path().string(), name, {}};

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,15 +57,33 @@ struct StoredLevel {
 /// Whether a module is an embedding and no linear layer, which the file does not tell.
 [[nodiscard]] bool is_embedding(std::string_view module) noexcept;
 
+/// That of config.json or, of a single file, of its metadata. Errors: those of parse_json().
+[[nodiscard]] Result<std::optional<Json>> find_quantization_config(const Checkpoint& checkpoint,
+                                                                   const Where& where = {});
+
+/// Whether a tensor looks like codes. Masks and positions, which float checkpoints have too, are no weights.
+[[nodiscard]] bool holds_codes(const CheckpointTensor& tensor) noexcept;
+
+/// `unsupported` where an object of a configuration has keys that are none of `known` and say something; `of` goes
+/// behind the key's name.
+[[nodiscard]] Status check_keys(const Json& object, std::span<const std::string_view> known, const std::string& of,
+                                const Where& where);
+/// null, false, {} and [].
+[[nodiscard]] bool says_nothing(const Json& value);
+
 /// The text under a key; empty where there is none.
 [[nodiscard]] std::string_view text_of(const Json& object, std::string_view key);
 
 /// The numbers of X_shape. Errors: bad_metadata (no two 64-bit integers), io.
 [[nodiscard]] Result<MatrixShape> read_shape(const Checkpoint& checkpoint, const std::string& name);
 
-/// The weights of a checkpoint under compressed-tensors' configuration (compressed_tensors.cpp). Errors: as
+/// The weights of a checkpoint under the configuration of a convention, each in the file of its name. Errors: as
 /// find_stored_weights().
 [[nodiscard]] Result<StoredWeights> read_compressed_tensors(const Checkpoint& checkpoint, const Json& config,
                                                             const Where& where);
+[[nodiscard]] Result<StoredWeights> read_fine_grained_fp8(const Checkpoint& checkpoint, const Json& config,
+                                                          const Where& where);
+[[nodiscard]] Result<StoredWeights> read_gpt_oss_mxfp4(const Checkpoint& checkpoint, const Json& config,
+                                                       const Where& where);
 
 }  // namespace kvant::io

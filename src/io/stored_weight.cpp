@@ -196,6 +196,7 @@ std::optional<std::string> beyond_compressed_tensors(const QuantizedWeight& w) {
   const std::optional<ActivationScheme>& activation = w.scheme.activation;
   using Kind = Granularity::Kind;
   const Kind kind = s.granularity.kind();
+  if (w.members != 0) return "it is a stack of matrices";
   if (!w.name.ends_with(".weight")) return "the tensor's name does not end in .weight";
   if (is_embedding(module_of(w.name))) return "it is an embedding, which engines read as floats only";
   if (w.transposed) return "it is stored [in, out]";

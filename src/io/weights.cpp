@@ -8,6 +8,7 @@
 #include "kvant/io/readers.hpp"
 #include "kvant/io/sniff.hpp"
 #include "kvant/quant/encode.hpp"
+#include "kvant/tensor/stack.hpp"
 
 namespace kvant::io {
 namespace {
@@ -49,6 +50,20 @@ Result<Weights> Weights::open_as_stored(const std::filesystem::path& path, Acces
   return open_weights(path, access, true);
 }
 
+std::vector<std::uint64_t> QuantizedWeight::shape() const {
+  std::vector<std::uint64_t> shape{members != 0 ? rows / members : rows, cols};
+  if (transposed) std::swap(shape[0], shape[1]);
+  if (members != 0) shape.insert(shape.begin(), members);
+  return shape;
+}
+
+MatrixShape WeightInfo::code_shape() const noexcept {
+  MatrixShape codes = shape.size() == 3 ? MatrixShape{shape[1], shape[2]} : matrix_shape(shape);
+  if (transposed) std::swap(codes.rows, codes.cols);
+  if (shape.size() == 3) codes.rows *= shape[0];
+  return codes;
+}
+
 const WeightInfo* Weights::find(std::string_view name) const noexcept {
   const auto it = std::lower_bound(list().begin(), list().end(), name,
                                    [](const WeightInfo& w, std::string_view n) { return w.name < n; });
@@ -60,8 +75,12 @@ Result<Matrix<float>> Weights::read_float(const WeightInfo& weight) const {
   const auto q = read_quantized(weight);
   if (!q) return propagate(q);
   return guarded([&]() -> Result<Matrix<float>> {
-    const Matrix<float> values = dequantize(*q);
-    return weight.transposed ? transpose(values.view()) : values;
+    const std::size_t members = weight.members();
+    Matrix<float> values = dequantize(*q);
+    if (members == 0) return weight.transposed ? transpose(values.view()) : std::move(values);
+    std::vector<float> elements = weight.transposed ? transpose_each(std::as_const(values).view(), members)
+                                                    : std::vector<float>(values.data(), values.data() + values.size());
+    return Matrix<float>(weight.rows(), weight.cols(), std::move(elements));
   });
 }
 

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <utility>
 #include <variant>
 
 #include "core/guard.hpp"
 #include "io/storage.hpp"
 #include "kvant/nn/heads.hpp"
+#include "kvant/quant/rows.hpp"
 #include "step_runner.hpp"
 
 namespace kvant::nn {
@@ -26,7 +28,10 @@ FormatId float_format(DType dtype) noexcept {
 }
 
 std::uint64_t stored_bits_of(const io::WeightInfo& weight) {
-  if (weight.is_quantized()) return kvant::stored_bits(weight.scheme->weight, weight.rows(), weight.cols());
+  if (weight.is_quantized()) {
+    const io::MatrixShape codes = weight.code_shape();
+    return kvant::stored_bits(weight.scheme->weight, codes.rows, codes.cols);
+  }
   return std::uint64_t{weight.rows()} * weight.cols() * dtype_info(weight.dtype).bits;
 }
 
@@ -56,6 +61,15 @@ void measure(const std::vector<Step>& steps, Model::Plan& plan) {
       plan.chosen = std::max(plan.chosen, experts->routing.chosen);
     }
   }
+}
+
+/// Runs `body` for every id, one per task; the first error in their order.
+template <class Body>
+Status for_each_tensor(const Context& context, const std::vector<TensorId>& ids, const Body& body) {
+  std::vector<Status> done(ids.size());
+  context.for_each(ids.size(), [&](std::size_t i) { done[i] = guarded([&] { return body(ids[i]); }); });
+  const auto failed = std::find_if(done.begin(), done.end(), [](const Status& s) { return !s; });
+  return failed == done.end() ? Status{} : *failed;
 }
 
 }  // namespace
@@ -143,7 +157,7 @@ Status ModelLoader::find_tensor(TensorId id) {
                 where(stored_name(use.name)));
   const std::string& name = weight->name;
   if (Status s = check_shape(use, *weight); !s) return s;
-  if (weight->transposed && !use.transposed)
+  if (weight->is_quantized() && weight->transposed != use.transposed)
     return fail(ErrorCode::unsupported, "is quantized along its rows, which the forward pass does not multiply by",
                 where(name));
   if (use.is_matrix() && use.bias == kNoTensor && name.ends_with(".weight")) {
@@ -185,33 +199,54 @@ Status ModelLoader::refuse_unknown_tensors() const {
 }
 
 Status ModelLoader::read(const Context& context) {
-  std::vector<Status> done(found_.size());
-  context.for_each(found_.size(), [&](std::size_t i) {
-    const auto id = static_cast<TensorId>(i);
-    done[i] = guarded([&]() -> Status {
-      if (model_.config_.tensors[id].is_matrix()) return read_matrix(id, context);
-      return is_part_[id] ? Status{} : read_vector(id, model_.tensors_[id].values);
-    });
+  std::vector<TensorId> alone;
+  std::map<const io::WeightInfo*, std::vector<TensorId>> stacks;
+  for (TensorId id = 0; id < found_.size(); ++id)
+    (found_[id]->members() != 0 ? stacks[found_[id]] : alone).push_back(id);
+  const Status done = for_each_tensor(context, alone, [&](TensorId id) -> Status {
+    if (model_.config_.tensors[id].is_matrix()) return read_matrix(id, context);
+    return is_part_[id] ? Status{} : read_vector(id, model_.tensors_[id].values);
   });
-  const auto failed = std::find_if(done.begin(), done.end(), [](const Status& s) { return !s; });
-  return failed == done.end() ? Status{} : *failed;
+  if (!done) return done;
+  // Stacks of codes are read once for all their members, and no two of them are in memory at a time.
+  for (const auto& [weight, ids] : stacks) {
+    const auto codes = weights_.read_quantized(*weight);
+    if (!codes) return propagate(codes);
+    const Status taken = for_each_tensor(context, ids, [&](TensorId id) -> Status {
+      const TensorUse& use = model_.config_.tensors[id];
+      const auto rows = static_cast<std::size_t>(use.shape[0]);
+      auto own = rows_of(*codes, static_cast<std::size_t>(use.member) * rows, rows);
+      if (!own) return fail(own.error().code, own.error().message, where(found_[id]->name));
+      return set_codes(id, std::move(*own), context);
+    });
+    if (!taken) return taken;
+  }
+  return {};
+}
+
+Status ModelLoader::read_bias(TensorId id, std::vector<float>& out) const {
+  const TensorId bias = model_.config_.tensors[id].bias;
+  return bias != kNoTensor ? read_vector(bias, out) : Status{};
+}
+
+Status ModelLoader::set_codes(TensorId id, QMatrix codes, const Context& context) {
+  std::vector<float> bias;
+  if (Status s = read_bias(id, bias); !s) return s;
+  auto linear = Linear::from({std::move(codes), std::move(bias), weights_.layer_inputs(*found_[id])}, context);
+  if (!linear) return propagate(linear);
+  model_.tensors_[id].linear = std::move(*linear);
+  return {};
 }
 
 Status ModelLoader::read_matrix(TensorId id, const Context& context) {
   const TensorUse& use = model_.config_.tensors[id];
   const io::WeightInfo& weight = *found_[id];
-  std::vector<float> bias;
-  if (use.bias != kNoTensor)
-    if (Status s = read_vector(use.bias, bias); !s) return s;
-  Linear& target = model_.tensors_[id].linear;
   if (weight.is_quantized()) {
     auto codes = weights_.read_quantized(weight);
-    if (!codes) return propagate(codes);
-    auto linear = Linear::from({std::move(*codes), std::move(bias), weights_.layer_inputs(weight)}, context);
-    if (!linear) return propagate(linear);
-    target = std::move(*linear);
-    return {};
+    return codes ? set_codes(id, std::move(*codes), context) : propagate(codes);
   }
+  std::vector<float> bias;
+  if (Status s = read_bias(id, bias); !s) return s;
   auto values = use.members != 0 ? weights_.read_rows(weight, use.member, 1) : weights_.read_float(weight);
   if (!values) return propagate(values);
   const auto rows = static_cast<std::size_t>(use.shape[0]);
@@ -224,16 +259,19 @@ Status ModelLoader::read_matrix(TensorId id, const Context& context) {
     matrix = values->view();
   }
   const FormatId kept = weight.dtype == DType::bf16 ? format_id<bf16> : format_id<fp32>;
-  target = Linear::from_float(matrix, kept, std::move(bias), context);
+  model_.tensors_[id].linear = Linear::from_float(matrix, kept, std::move(bias), context);
   return {};
 }
 
 Status ModelLoader::read_vector(TensorId id, std::vector<float>& out) const {
   const TensorUse& use = model_.config_.tensors[id];
-  const auto values =
-      use.members != 0 ? weights_.read_rows(*found_[id], use.member, 1) : weights_.read_float(*found_[id]);
+  const io::WeightInfo& weight = *found_[id];
+  const bool is_part = use.members != 0 && !weight.is_quantized();
+  const auto values = is_part ? weights_.read_rows(weight, use.member, 1) : weights_.read_float(weight);
   if (!values) return propagate(values);
-  out.assign(values->data(), values->data() + values->size());
+  const std::size_t size = use.members != 0 ? values->cols() : values->size();
+  const float* const first = values->data() + (use.members != 0 && !is_part ? use.member * size : 0);
+  out.assign(first, first + size);
   return {};
 }
 

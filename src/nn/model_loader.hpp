@@ -31,6 +31,8 @@ class ModelLoader {
   Status refuse_unknown_tensors() const;
   Status read(const Context& context);
   Status read_matrix(TensorId id, const Context& context);
+  Status read_bias(TensorId id, std::vector<float>& out) const;
+  Status set_codes(TensorId id, QMatrix codes, const Context& context);
   Status read_vector(TensorId id, std::vector<float>& out) const;
   /// What steps read instead of the stored values, where the two differ: norms' factors, biases by distance.
   void prepare();

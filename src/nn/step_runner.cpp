@@ -326,10 +326,14 @@ void StepRunner::choose(const Experts& s, std::size_t row) {
   const std::span<std::uint32_t> chosen(&work_.chosen[row * routing.chosen], routing.chosen);
   const std::span<float> gains(&work_.gains[row * routing.chosen], routing.chosen);
   for (std::size_t i = 0; i < routing.chosen; ++i) {
-    const std::size_t e = largest(choice);
-    chosen[i] = static_cast<std::uint32_t>(e);
-    gains[i] = scores[e];
-    choice[e] = -INFINITY;
+    // No expert twice, whatever the scores are: NaN among them, or -infinity for all that are left.
+    const auto is_taken = [&](std::size_t e) { return std::ranges::count(chosen.first(i), e) != 0; };
+    std::size_t best = 0;
+    while (is_taken(best)) ++best;
+    for (std::size_t e = best + 1; e < s.experts; ++e)
+      if (choice[e] > choice[best] && !is_taken(e)) best = e;
+    chosen[i] = static_cast<std::uint32_t>(best);
+    gains[i] = scores[best];
   }
   if (routing.softmax_of_chosen) softmax(gains);
   float divisor = 1;

@@ -11,6 +11,7 @@
 #include "io/convert.hpp"
 #include "kvant/nn/kv_cache.hpp"
 #include "kvant/quant/encode.hpp"
+#include "kvant/tensor/stack.hpp"
 #include "measure.hpp"
 #include "windows.hpp"
 
@@ -29,7 +30,7 @@ class Rows {
   static Result<Rows> open(const io::Weights& weights, const io::WeightInfo& info) {
     Rows rows(weights, info);
     if (!info.is_quantized()) return rows;
-    if (info.transposed) {
+    if (info.transposed && info.members() == 0) {
       auto values = weights.read_float(info);
       if (!values) return propagate(values);
       rows.values_ = std::move(*values);
@@ -48,7 +49,13 @@ class Rows {
       return out;
     }
     if (!codes_) return weights_->read_rows(*info_, first, count);
-    return dequantize_rows(*codes_, first, count, context);
+    if (info_->members() == 0) return dequantize_rows(*codes_, first, count, context);
+    // A row of a stack is one matrix.
+    const std::size_t rows = codes_->rows / info_->members();
+    const Matrix<float> values = dequantize_rows(*codes_, first * rows, count * rows, context);
+    std::vector<float> elements = info_->transposed ? transpose_each(values.view(), count)
+                                                    : std::vector<float>(values.data(), values.data() + values.size());
+    return Matrix<float>(count, info_->cols(), std::move(elements));
   }
 
  private:

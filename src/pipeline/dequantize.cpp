@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "kvant/nn/heads.hpp"
 #include "kvant/pipeline/run.hpp"
@@ -14,17 +15,16 @@ namespace {
 Status dequantize_weight(Rewrite& run, const io::WeightInfo& weight, const DequantizeJob& job, TensorReport& report) {
   const auto q = run.weights.read_quantized(weight);
   if (!q) return propagate(q);
-  const std::size_t step = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
   Caster caster(run.sink, weight.name, job.dtype, job.nonfinite, run.context);
-  if (weight.transposed) {
-    const Matrix<float> values = dequantize(*q, run.context);
-    if (const Status written = caster.write(transpose(values.view()), 0); !written) return written;
-  } else {
-    for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step)
-      if (const Status written =
-              caster.write(dequantize_rows(*q, first, std::min(step, q->rows - first), run.context), first);
-          !written)
-        return written;
+  const std::size_t members = std::max<std::size_t>(1, weight.members());
+  const std::size_t most = std::max<std::size_t>(1, kBandElements / std::max<std::size_t>(q->cols, 1));
+  // Matrices that lie transposed are turned one by one.
+  const std::size_t step = weight.transposed ? std::max<std::size_t>(1, q->rows / members) : most;
+  for (std::size_t first = 0; first < q->rows && q->cols != 0; first += step) {
+    Matrix<float> band = dequantize_rows(*q, first, std::min(step, q->rows - first), run.context);
+    if (weight.transposed) band = transpose(std::as_const(band).view());
+    const std::size_t written_rows = weight.transposed ? first / step * band.rows() : first;
+    if (const Status written = caster.write(std::move(band), written_rows); !written) return written;
   }
   report.nonfinite = caster.nonfinite();
   report.clamped = caster.overflowed();

@@ -36,6 +36,9 @@ class Packer {
   Result<PackReport> run(const PackJob& job) {
     std::vector<io::PackedLayer> described;
     for (const io::WeightInfo* weight : layers_) {
+      if (weight->members() != 0)
+        return fail(ErrorCode::unsupported, "is a stack of quantized matrices, which packed files do not hold",
+                    {weights_.path_text(), weight->name, {}});
       auto layer = describe(*weight);
       if (!layer) return propagate(layer);
       described.push_back(std::move(*layer));

@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "io/name_pattern.hpp"
+#include "known_tensors.hpp"
 #include "kvant/io/utf8.hpp"
 #include "kvant/nn/families.hpp"
 #include "kvant/nn/heads.hpp"
+#include "kvant/quant/rows.hpp"
 #include "orientation.hpp"
 
 namespace kvant::pipeline {
@@ -39,6 +41,9 @@ constexpr std::array kKept{
     // Few engines load codes of a head, and every token's error passes through it.
     KeptFloat{".gen_head.", "head"},
     KeptFloat{"lm_head", "head"},
+    KeptFloat{".cls.", "head"},
+    KeptFloat{"vocab_transform", "head"},
+    KeptFloat{"vocab_projector", "head"},
     KeptFloat{"embed_out", "head"},
     KeptFloat{"output_layer", "head"},
     KeptFloat{".score.", "head"},
@@ -79,9 +84,10 @@ bool is_plain_float(DType dtype) noexcept {
 }
 
 /// Whether a scheme can be given to a weight at all. Rows of nothing, however many, and no rows are copied.
-bool applies(const io::WeightInfo& weight, const LayerScheme& scheme) noexcept {
-  return is_plain_float(weight.dtype) &&
-         (scheme.is_cast() || (weight.shape.size() == 2 && weight.shape[0] != 0 && weight.shape[1] != 0));
+bool applies(const io::WeightInfo& weight, const nn::TensorUse* use, const LayerScheme& scheme) noexcept {
+  if (!is_plain_float(weight.dtype)) return false;
+  if (scheme.is_cast()) return true;
+  return (weight.shape.size() == 2 || is_stack(weight, use)) && weight.stored_bytes != 0;
 }
 
 const KeptFloat* find_kept(const std::string& name) {
@@ -97,10 +103,15 @@ TensorPlan decide(const io::WeightInfo& weight, const LayerScheme& scheme, std::
 }
 
 /// What happens to a weight that no rule matches.
-TensorPlan by_default(const io::WeightInfo& weight, const LayerScheme& scheme) {
+TensorPlan by_default(const io::WeightInfo& weight, const nn::TensorUse* use, const LayerScheme& scheme) {
   TensorPlan copy{weight.name, Action::copy, {}, ""};
-  if (!applies(weight, scheme)) return copy;
+  if (!applies(weight, use, scheme)) return copy;
   if (scheme.is_cast()) return decide(weight, scheme, "default");
+  if (use != nullptr) {  // which knows better than names do
+    if (use->role == nn::Role::linear) return decide(weight, scheme, "default");
+    copy.kept = nn::kRoleNames[static_cast<std::size_t>(use->role)];
+    return copy;
+  }
   if (!weight.name.ends_with(kWeight)) return copy;
   if (const KeptFloat* kept = find_kept(weight.name)) {
     copy.kept = kept->why;
@@ -195,8 +206,8 @@ tl::unexpected<Error> matches_nothing(const std::string& what, const io::Weights
               {weights.path_text(), {}, {}});
 }
 
-/// Which of the weights that are to be quantized lie transposed: those that are named so, and no others.
-Status find_transposed(const io::Weights& weights, const PlanOptions& options, Plan& plan) {
+/// Which of the weights that are to be quantized lie transposed: those that the model's steps or patterns say it of.
+Status find_transposed(const io::Weights& weights, const KnownTensors& known, const PlanOptions& options, Plan& plan) {
   const auto patterns = compile_all(options.transposed);
   if (!patterns) return propagate(patterns);
   std::vector<bool> used(patterns->size());
@@ -204,6 +215,8 @@ Status find_transposed(const io::Weights& weights, const PlanOptions& options, P
   for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
     TensorPlan& tensor = plan.tensors[t];
     if (tensor.action != Action::quantize) continue;
+    const nn::TensorUse* use = known.find(weights.list()[t]);
+    tensor.transposed = use != nullptr && use->transposed;
     for (std::size_t i = 0; i < patterns->size(); ++i) {
       const auto matched = (*patterns)[i].matches(tensor.name);
       if (!matched) return propagate(matched);
@@ -223,6 +236,31 @@ Status find_transposed(const io::Weights& weights, const PlanOptions& options, P
   }
   for (std::size_t i = 0; i < used.size(); ++i)
     if (!used[i]) return matches_nothing("--transposed '" + options.transposed[i] + "'", weights);
+  return {};
+}
+
+/// Matrices of a stack are layers of their own, so none may share a scale with the next but one of the whole stack.
+Status check_stack(const io::QuantizedWeight& w) {
+  const Scheme& scheme = w.scheme.weight;
+  const auto rows = static_cast<std::size_t>(w.rows);
+  const auto each = rows / static_cast<std::size_t>(w.members);
+  if (scheme.granularity.kind() == Granularity::Kind::block && each % scheme.granularity.rows_parameter() != 0)
+    return fail(ErrorCode::unsupported, "is a stack of matrices of " + std::to_string(each) +
+                                            " rows, which is no multiple of the rows of a block of " + to_text(scheme));
+  for (std::size_t first = 0; first < rows; first += each)
+    if (const Status ok = check_rows(scheme, rows, static_cast<std::size_t>(w.cols), first, each); !ok)
+      return fail(ErrorCode::unsupported, "is a stack of matrices, of which " + ok.error().message);
+  return {};
+}
+
+Status check_stacks(const io::Weights& weights, const Plan& plan) {
+  for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
+    const TensorPlan& tensor = plan.tensors[t];
+    if (tensor.action != Action::quantize) continue;
+    const io::QuantizedWeight w = quantized_form(weights.list()[t], tensor.scheme, tensor.transposed);
+    const Status ok = w.members != 0 ? check_stack(w) : Status{};
+    if (!ok) return fail(ok.error().code, ok.error().message, {weights.path_text(), tensor.name, {}});
+  }
   return {};
 }
 
@@ -259,8 +297,9 @@ void warn_of_what_is_left(const io::Weights& weights, const PlanOptions& options
   std::size_t count = 0;
   std::uint64_t bytes = 0;
   const io::WeightInfo* largest = nullptr;
-  for (const io::WeightInfo& w : weights.list()) {
-    if (!is_plain_float(w.dtype) || w.shape.size() <= 2) continue;
+  for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
+    const io::WeightInfo& w = weights.list()[t];
+    if (!is_plain_float(w.dtype) || w.shape.size() <= 2 || plan.tensors[t].action != Action::copy) continue;
     ++count;
     bytes += w.stored_bytes;
     if (largest == nullptr || w.stored_bytes > largest->stored_bytes) largest = &w;
@@ -283,19 +322,21 @@ Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options) {
   const auto patterns = compile_all(texts);
   if (!patterns) return propagate(patterns);
   Plan plan;
+  const KnownTensors known(weights);
   std::vector<Hits> hits(options.rules.size());
   for (const io::WeightInfo& weight : weights.list()) {
     if (weight.scheme)
       return fail(ErrorCode::unsupported,
                   "is quantized already (" + to_text(*weight.scheme) + "); run 'kvant dequantize' first",
                   {weights.path_text(), weight.name, {}});
-    TensorPlan tensor = by_default(weight, options.scheme);
+    const nn::TensorUse* use = known.find(weight);
+    TensorPlan tensor = by_default(weight, use, options.scheme);
     bool decided = false;
     for (std::size_t i = 0; i < patterns->size(); ++i) {
       const Rule& rule = options.rules[i];
       const auto matched = (*patterns)[i].matches(weight.name);
       if (!matched) return propagate(matched);
-      if (!*matched || (rule.scheme && !applies(weight, *rule.scheme))) continue;
+      if (!*matched || (rule.scheme && !applies(weight, use, *rule.scheme))) continue;
       ++hits[i].matched;
       if (decided) continue;
       decided = true;
@@ -311,7 +352,8 @@ Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options) {
       plan.warnings.push_back("rule '" + options.rules[i].text + "' is shadowed by earlier rules");
   }
   if (const Status ok = drop_tied_head(weights, plan); !ok) return propagate(ok);
-  if (const Status ok = find_transposed(weights, options, plan); !ok) return propagate(ok);
+  if (const Status ok = find_transposed(weights, known, options, plan); !ok) return propagate(ok);
+  if (const Status ok = check_stacks(weights, plan); !ok) return propagate(ok);
   plan.split = find_split(plan);
   warn_of_what_is_left(weights, options, plan);
   return plan;

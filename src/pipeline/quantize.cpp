@@ -6,10 +6,12 @@
 #include <string>
 #include <string_view>
 
+#include "known_tensors.hpp"
 #include "kvant/io/utf8.hpp"
 #include "kvant/nn/families.hpp"
 #include "kvant/nn/heads.hpp"
 #include "kvant/pipeline/run.hpp"
+#include "kvant/tensor/stack.hpp"
 #include "measure.hpp"
 #include "rewrite.hpp"
 
@@ -103,20 +105,36 @@ std::string clamping_advice(const Scheme& scheme) {
   return helps ? "; " + text + " holds them" : "";
 }
 
+/// Rows that are quantized at once: of a stack one matrix, unless something is stored once for all of them.
+std::uint64_t rows_at_once(const io::QuantizedWeight& weight, bool rowwise) {
+  const Scheme& scheme = weight.scheme.weight;
+  if (weight.members == 0) return band_rows(scheme, weight.rows, weight.cols, rowwise && !weight.transposed);
+  const bool whole = scheme.spans_matrix() && !scheme.scales.has_matrix_number();
+  return whole ? weight.rows : weight.rows / weight.members;
+}
+
 /// Rows of a weight as it will be stored. Those of a transpose are all over the tensor, which is read as a whole.
 Result<Matrix<float>> read_band(const io::Weights& source, const io::WeightInfo& tensor,
                                 const io::QuantizedWeight& weight, std::uint64_t first, std::uint64_t count) {
-  if (!weight.transposed) return source.read_rows(tensor, first, std::min(count, weight.rows - first));
-  const auto whole = source.read_float(tensor);
-  if (!whole) return propagate(whole);
-  return transpose(whole->view());
+  const bool is_stack = weight.members != 0;
+  if (!is_stack && !weight.transposed) return source.read_rows(tensor, first, std::min(count, weight.rows - first));
+  const std::uint64_t rows = is_stack ? weight.rows / weight.members : weight.rows;  // of a matrix
+  auto read = is_stack ? source.read_rows(tensor, first / rows, count / rows) : source.read_float(tensor);
+  if (!read) return propagate(read);
+  const Matrix<float>& values = *read;
+  const auto out = static_cast<std::size_t>(count);
+  const auto cols = static_cast<std::size_t>(weight.cols);
+  if (!weight.transposed) return Matrix<float>(out, cols, {values.data(), values.data() + values.size()});
+  const auto members = static_cast<std::size_t>(count / rows);
+  const MatrixView<const float> lying(values.data(), members * cols, static_cast<std::size_t>(rows));
+  return Matrix<float>(out, cols, transpose_each(lying, members));
 }
 
 Status quantize_tensor(Rewrite& run, const io::WeightInfo& tensor, const io::QuantizedWeight& weight, float shared_amax,
                        const QuantizeJob& job, TensorReport& report) {
   const Scheme& scheme = weight.scheme.weight;
   const FormatGrid grid(scheme.format, run.context.kernels());
-  const std::uint64_t step = band_rows(scheme, weight.rows, weight.cols, job.method.rowwise() && !weight.transposed);
+  const std::uint64_t step = rows_at_once(weight, job.method.rowwise());
   DistortionMeter meter;
   std::uint64_t first = 0;
   do {
@@ -162,10 +180,7 @@ Status check_job(const QuantizeJob& job) {
 io::OutputWeight output_of(const io::WeightInfo& info, const TensorPlan& plan) {
   io::OutputWeight out{info.name, info.dtype, info.shape, std::nullopt, info.file};
   if (plan.action == Action::cast) out.dtype = cast_dtype(plan.scheme.weight.format);
-  if (plan.action == Action::quantize) {
-    out.quantized = io::QuantizedWeight{info.name, plan.scheme, info.shape[0], info.shape[1], plan.transposed};
-    if (plan.transposed) std::swap(out.quantized->rows, out.quantized->cols);
-  }
+  if (plan.action == Action::quantize) out.quantized = quantized_form(info, plan.scheme, plan.transposed);
   return out;
 }
 
@@ -193,9 +208,13 @@ double report_sizes(const io::Weights& weights, const Plan& plan, std::vector<Te
   std::uint64_t elements = 0;
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
     TensorReport report{plan.tensors[i], weights.list()[i].shape, 0, {}, 0, 0};
-    if (plan.tensors[i].action == Action::quantize || plan.tensors[i].action == Action::cast) {
+    if (report.plan.action == Action::quantize || report.plan.action == Action::cast) {
       io::MatrixShape shape = io::matrix_shape(report.shape);
-      if (plan.tensors[i].transposed) std::swap(shape.rows, shape.cols);
+      if (report.plan.action == Action::quantize) {
+        const io::QuantizedWeight stored =
+            quantized_form(weights.list()[i], report.plan.scheme, report.plan.transposed);
+        shape = {stored.rows, stored.cols};
+      }
       report.stored_bits = stored_bits(report.plan.scheme.weight, shape.rows, shape.cols);
       bits += report.stored_bits;
       elements += shape.rows * shape.cols;

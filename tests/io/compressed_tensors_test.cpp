@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "changed_checkpoint.hpp"
 #include "kvant/io/safetensors.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/quant/fake_quantize.hpp"
@@ -138,54 +139,9 @@ TEST(CompressedTensors, RoundsActivationsToTheBit) {
   }
 }
 
-/// A copy of a fixture whose configuration or tensors can be changed.
-class ChangedFixture : public ::testing::Test {
+class ChangedFixture : public test::ChangedCheckpoint {
  protected:
-  void copy(const std::string& name) {
-    fs::remove_all(folder_ / "m");
-    fs::copy(kFixtures / name, folder_ / "m", fs::copy_options::recursive);
-  }
-  /// The code with which the fixture is refused once `from` is `to` in its configuration.
-  std::string edited(const std::string& name, const std::string& from, const std::string& to) {
-    copy(name);
-    std::string config = test::read_bytes(folder_ / "m/config.json");
-    const std::size_t at = config.find(from);
-    EXPECT_NE(at, std::string::npos) << from;
-    if (at == std::string::npos) return "";
-    folder_.write("m/config.json", config.replace(at, from.size(), to));
-    return code_of(Weights::open(folder_ / "m"));
-  }
-  /// The same once every tensor has gone through `change`, which may drop it (false).
-  std::string changed(const std::string& name,
-                      const std::function<bool(TensorSpec&, std::vector<std::byte>&)>& change) {
-    copy(name);
-    const fs::path path = folder_ / "m/model.safetensors";
-    std::vector<TensorSpec> specs;
-    std::vector<std::vector<std::byte>> data;
-    {
-      const auto file = SafetensorsFile::open(path);
-      EXPECT_TRUE(file);
-      for (const TensorInfo& t : file->tensors()) {
-        TensorSpec spec{t.name, t.dtype, t.shape};
-        std::vector<std::byte> bytes(t.bytes);
-        EXPECT_TRUE(file->read(t, 0, bytes));
-        if (!change(spec, bytes)) continue;
-        specs.push_back(spec);
-        data.push_back(bytes);
-      }
-    }
-    auto writer = SafetensorsWriter::create(path, specs, {}, OutputMode::replace);
-    EXPECT_TRUE(writer) << describe(writer.error());
-    for (std::size_t i = 0; i < specs.size(); ++i) EXPECT_TRUE(writer->write(specs[i].name, 0, data[i]));
-    EXPECT_TRUE(writer->commit());
-    const auto model = Weights::open(folder_ / "m");
-    if (!model) return code_of(model);
-    for (const WeightInfo& w : model->list())
-      if (w.scheme)
-        if (const auto q = model->read_quantized(w); !q) return code_of(q);
-    return "success";
-  }
-  TemporaryFolder folder_;
+  ChangedFixture() : ChangedCheckpoint(kFixtures) {}
 };
 
 TEST_F(ChangedFixture, RefusesWhatAConfigurationSaysAndIsNotRead) {

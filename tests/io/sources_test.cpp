@@ -16,6 +16,7 @@
 #include "kvant/io/safetensors.hpp"
 #include "kvant/io/weights.hpp"
 #include "kvant/quant/encode.hpp"
+#include "kvant/tensor/stack.hpp"
 #include "test_files.hpp"
 
 namespace kvant::io {
@@ -162,6 +163,96 @@ TEST(Sources, ReadCodebooksThatAreStored) {
   const auto wrong = Weights::open(path);
   ASSERT_TRUE(wrong);
   EXPECT_EQ(code_of(wrong->read_float(*wrong->find("x.weight"))), "bad_metadata");
+}
+
+/// A file of 4 x 2 codes whose configuration says more about them.
+std::string with_stacks(const TemporaryFolder& folder, const std::string& more) {
+  const std::string config =
+      R"({"quant_method": "kvant", "version": 4, "tensors": {"x.weight": "int8-channel"}, )" + more + "}";
+  const std::string path = (folder / "x.safetensors").string();
+  auto writer = SafetensorsWriter::create(path,
+                                          {{"x.weight_packed", DType::u8, {4, 2}},
+                                           {"x.weight_scale", DType::f16, {4, 1}},
+                                           {"x.weight_shape", DType::i64, {2}}},
+                                          {{"quantization_config", config}}, OutputMode::replace);
+  const std::array<std::uint8_t, 8> codes{1, 2, 3, 4, 5, 6, 7, 8};
+  const std::array<std::uint16_t, 4> scales{0x3c00, 0x3c00, 0x3c00, 0x4000};
+  const std::array<std::uint64_t, 2> shape{4, 2};
+  EXPECT_TRUE(writer && writer->write("x.weight_packed", 0, std::as_bytes(std::span(codes))) &&
+              writer->write("x.weight_scale", 0, std::as_bytes(std::span(scales))) &&
+              writer->write("x.weight_shape", 0, std::as_bytes(std::span(shape))) && writer->commit());
+  return path;
+}
+
+TEST(Sources, ReadStacksOfMatrices) {
+  const TemporaryFolder folder;
+  struct Good {
+    const char* more;
+    std::vector<std::uint64_t> shape;
+    std::vector<float> values;
+  };
+  for (const Good& good :
+       {Good{R"("stacks": {})", {4, 2}, {1, 2, 3, 4, 5, 6, 14, 16}},
+        Good{R"("stacks": {"x.weight": 2})", {2, 2, 2}, {1, 2, 3, 4, 5, 6, 14, 16}},
+        Good{R"("stacks": {"x.weight": 1})", {1, 4, 2}, {1, 2, 3, 4, 5, 6, 14, 16}},
+        Good{R"("stacks": {"x.weight": 2}, "transposed": ["x.weight"])", {2, 2, 2}, {1, 3, 2, 4, 5, 14, 6, 16}},
+        Good{R"("stacks": {"x.weight": 1}, "transposed": ["x.weight"])", {1, 2, 4}, {1, 3, 5, 14, 2, 4, 6, 16}}}) {
+    const auto weights = Weights::open(with_stacks(folder, good.more));
+    ASSERT_TRUE(weights) << describe(weights.error());
+    const WeightInfo& w = *weights->find("x.weight");
+    EXPECT_EQ(w.shape, good.shape) << good.more;
+    EXPECT_EQ(w.code_shape().rows, 4u);
+    EXPECT_EQ(w.code_shape().cols, 2u);
+    const auto values = weights->read_float(w);
+    ASSERT_TRUE(values);
+    EXPECT_EQ(values->rows(), w.rows());
+    EXPECT_EQ(std::vector<float>(values->data(), values->data() + values->size()), good.values) << good.more;
+  }
+  for (const char* bad :
+       {R"("stacks": [])", R"("stacks": 2)", R"("stacks": {"y.weight": 2})", R"("stacks": {"x.weight": 0})",
+        R"("stacks": {"x.weight": -1})", R"("stacks": {"x.weight": "2"})", R"("stacks": {"x.weight": 1e300})"})
+    EXPECT_EQ(code_of(Weights::open(with_stacks(folder, bad))), "bad_config") << bad;
+  for (const char* bad : {R"("stacks": {"x.weight": 3})", R"("stacks": {"x.weight": 18446744073709551615})"})
+    EXPECT_EQ(code_of(Weights::open(with_stacks(folder, bad))), "bad_metadata") << bad;
+}
+
+TEST(Sources, WriteStacksMatrixByMatrix) {
+  const TemporaryFolder folder;
+  folder.write("in.safetensors",
+               test::safetensors_bytes(R"({"x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", ""));
+  const auto in = Weights::open(folder / "in.safetensors");
+  ASSERT_TRUE(in);
+  const Matrix<float> floats = reference::normal_matrix(3 * 40, 256, 5);
+  for (const char* text :
+       {"int8-channel", "int4-g32-asym", "int3-g7", "int4-b8x32", "nf4-g64", "mxfp4", "q4_k", "is4"}) {
+    for (const bool transposed : {false, true}) {
+      const Scheme scheme = *parse_scheme(text);
+      const QuantizedWeight weight{"experts", {scheme, {}}, 120, 256, transposed, 3};
+      OutputPlan plan;
+      plan.weights = {{weight.name, DType::f32, {}, weight, 0}};
+      auto sink = in->make_sink(std::move(plan));
+      ASSERT_TRUE(sink && (*sink)->open(folder / "out.safetensors", OutputMode::replace) && (*sink)->begin_file(0));
+      EXPECT_EQ((*sink)->convention(), "kvant");
+      for (std::size_t first : {0u, 40u, 80u})
+        ASSERT_TRUE((*sink)->write_rows(weight, first, *quantize(floats.view().rows(first, 40), scheme))) << text;
+      ASSERT_TRUE((*sink)->finish_file() && (*sink)->commit());
+      const auto out = Weights::open(folder / "out.safetensors");
+      ASSERT_TRUE(out) << describe(out.error());
+      const WeightInfo& w = *out->find("experts");
+      EXPECT_EQ(w.shape,
+                (transposed ? std::vector<std::uint64_t>{3, 256, 40} : std::vector<std::uint64_t>{3, 40, 256}));
+      const auto q = out->read_quantized(w);
+      ASSERT_TRUE(q) << describe(q.error());
+      const QMatrix expected = *quantize(floats.view(), scheme);
+      EXPECT_EQ(q->codes, expected.codes) << text;
+      const auto values = out->read_float(w);
+      ASSERT_TRUE(values);
+      const Matrix<float> decoded = dequantize(expected);
+      const std::vector<float> turned = transpose_each(decoded.view(), 3);
+      EXPECT_EQ(std::memcmp(values->data(), transposed ? turned.data() : decoded.data(), decoded.size() * 4), 0)
+          << text;
+    }
+  }
 }
 
 }  // namespace

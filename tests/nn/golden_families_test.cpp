@@ -76,6 +76,24 @@ TEST_P(GoldenDecoder, GivesTheSameBitsStepByStepAndBesideOthers) {
   EXPECT_TRUE(std::ranges::equal(last.row(2), expected.row(5)));
 }
 
+/// No expert may be chosen twice, or more rows would come to it than there are.
+TEST(GoldenFamilies, RunWhateverTheRouterSays) {
+  for (const char* name : {"mixtral", "deepseek-v3", "gpt-oss"}) {
+    auto model = load_golden(name);
+    ASSERT_TRUE(model) << name;
+    const ModelConfig& config = model->config();
+    for (TensorId id = 0; id < config.tensors.size(); ++id) {
+      if (config.tensors[id].role != Role::router) continue;
+      const Matrix<float> nan(config.tensors[id].shape[0], config.tensors[id].shape[1], NAN);
+      ASSERT_TRUE(model->replace(id, Linear::from_float(nan.view(), format_id<fp32>)));
+    }
+    auto cache = KvCache::make(config, 20);
+    Matrix<float> logits(20, config.vocabulary);
+    EXPECT_TRUE(model->forward(std::vector<std::int32_t>(20, 3), *cache, logits.view(), {}));
+    EXPECT_TRUE(std::isnan(logits(19, 0)));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Decoders, GoldenDecoder, testing::ValuesIn(test::golden_decoders()), test::golden_name);
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kvant/tensor/matrix.hpp"
+#include "kvant/tensor/stack.hpp"
 
 #include <gtest/gtest.h>
 
@@ -137,6 +138,16 @@ TEST(Transpose, SwapsRowsAndColumnsOfAnyShape) {
     for (std::size_t r = 0; r < rows; ++r)
       for (std::size_t c = 0; c < cols; ++c) EXPECT_EQ(t(c, r), m(r, c));
   }
+}
+
+TEST_F(MatrixContracts, HoldForStacks) {
+  Matrix<int> m(6, 2);
+  for (std::size_t i = 0; i < m.size(); ++i) m.data()[i] = static_cast<int>(i);
+  EXPECT_EQ(kvant::transpose_each(m.view(), 2), (std::vector<int>{0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11}));
+  EXPECT_EQ(kvant::transpose_each(m.view(), 6), counted(12));
+  EXPECT_TRUE(kvant::transpose_each(Matrix<int>(0, 3).view(), 0).empty());
+  EXPECT_THROW((void)kvant::transpose_each(m.view(), 4), std::logic_error);
+  EXPECT_THROW((void)kvant::transpose_each(m.view(), 0), std::logic_error);
 }
 
 }  // namespace

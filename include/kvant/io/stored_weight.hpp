@@ -38,9 +38,9 @@ enum class Convention : std::uint8_t { compressed_tensors, kvant };
 [[nodiscard]] std::vector<TensorSpec> stored_tensors(const QuantizedWeight& weight, Convention convention);
 
 /// Writes the rows [first_row, first_row + band.rows) of a weight. Contract: `band` has the weight's scheme and columns
-/// and is a whole number of row blocks; bands begin at multiples of 32 rows. Errors: those of the writer and of
-/// check(); `unsupported` for what files do not hold: a matrix-wide scale that is a factor (ScaleConvention::modelopt),
-/// an order of columns.
+/// and is a whole number of row blocks; bands begin as those of WeightSink::write_rows(). Errors: those of the writer
+/// and of check(); `unsupported` for what files do not hold: a matrix-wide scale that is a factor
+/// (ScaleConvention::modelopt), an order of columns.
 [[nodiscard]] Status write_band(SafetensorsWriter& writer, const QuantizedWeight& weight, Convention convention,
                                 std::uint64_t first_row, const QMatrix& band);
 
@@ -65,6 +65,7 @@ struct CodeStorage {
 /// A weight as a checkpoint stores it.
 struct StoredWeight : QuantizedWeight {
   CodeStorage codes;
+  std::string scale_suffix = "_scale";  ///< of the inner scales' tensor
   /// How zero points are stored, where there are any: one in each byte, or packed along the rows as codes are.
   enum class Zeros : std::uint8_t { none, bytes, stream, words } zeros = Zeros::none;
   bool has_column_groups = false;    ///< X.weight_g_idx tells the group of each column
@@ -74,7 +75,7 @@ struct StoredWeight : QuantizedWeight {
 
 /// What a checkpoint stores, by its configuration.
 struct StoredWeights {
-  Convention convention = Convention::kvant;
+  std::string_view convention;                                    ///< its name
   std::vector<std::shared_ptr<const RuntimeCodebook>> codebooks;  ///< that schemes refer to
   std::vector<StoredWeight> weights;
   std::vector<std::string> other_tensors;  ///< that say how values are rounded when a model runs, as scales of a cache
@@ -91,8 +92,12 @@ struct StoredWeights {
 /// memory can address), io.
 [[nodiscard]] Result<QMatrix> read_weight(const Checkpoint& checkpoint, const StoredWeight& weight);
 
+/// The name of the convention that a quantization_config speaks, of those that are read; empty where it is none of
+/// them.
+[[nodiscard]] std::string_view read_convention(const Json& config);
+
 /// The convention of another program that a checkpoint is quantized in, as its configuration, the files beside it or
-/// its tensors show; kvant reads none of them, and must not take what they store for numbers.
+/// its tensors show, and that is not read: what is stored must not be taken for numbers.
 struct ForeignConvention {
   std::string name;      ///< "GPTQ"
   std::string evidence;  ///< what shows it: "quantize_config.json"

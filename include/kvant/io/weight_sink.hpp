@@ -30,6 +30,12 @@ struct QuantizedWeight {
   std::uint64_t rows = 0;
   std::uint64_t cols = 0;
   bool transposed = false;  ///< the weight itself is [cols, rows], inputs first, as of GPT-2
+  /// Of a stack of so many matrices of one shape, rows / members each, one above the other; 0: it is one matrix. A
+  /// stack is transposed where each of them is.
+  std::uint64_t members = 0;
+
+  /// Of the weight itself: [rows, cols], of a stack [members, rows / members, cols].
+  [[nodiscard]] std::vector<std::uint64_t> shape() const;
 };
 
 /// Whether files can hold such weights: of formats of the list, or of codebooks with their levels.
@@ -74,8 +80,8 @@ class WeightSink {
   /// Files are written one after the other, each with the weights that belong to it.
   [[nodiscard]] virtual Status begin_file(std::size_t index) = 0;
   /// Rows of a quantized weight from `first_row` on. Contract: `band` has the weight's scheme and columns and is a
-  /// whole number of row blocks; bands begin at multiples of 32 rows. Errors: those of check(); `unsupported` for what
-  /// files do not hold.
+  /// whole number of row blocks; bands begin at multiples of 32 rows, those of a stack at a member. Errors: those of
+  /// check(); `unsupported` for what files do not hold.
   [[nodiscard]] virtual Status write_rows(const QuantizedWeight& weight, std::uint64_t first_row,
                                           const QMatrix& band) = 0;
   /// Bytes of a plain weight.

@@ -40,13 +40,19 @@ struct WeightInfo {
   DType dtype = DType::f32;
   std::optional<LayerScheme> scheme{};
   std::uint64_t stored_bytes = 0;  ///< codes, scales and zero points together
-  bool transposed = false;         ///< quantized along its rows, inputs: its QMatrix is the transpose
+  bool transposed = false;         ///< quantized along its rows, inputs: its QMatrix is the transpose (of each member)
   std::size_t file = 0;            ///< which of the container's files holds it
 
   /// Whether it is stored as codes, under `scheme`.
   [[nodiscard]] bool is_quantized() const noexcept { return scheme && !scheme->is_cast(); }
   [[nodiscard]] std::size_t rows() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).rows); }
   [[nodiscard]] std::size_t cols() const noexcept { return static_cast<std::size_t>(matrix_shape(shape).cols); }
+  /// Matrices of a stack that is quantized, [members, …]; 0 where it is one matrix.
+  [[nodiscard]] std::size_t members() const noexcept {
+    return is_quantized() && shape.size() == 3 ? static_cast<std::size_t>(shape[0]) : 0;
+  }
+  /// Of the QMatrix of a quantized weight, which has a stack's matrices one above the other.
+  [[nodiscard]] MatrixShape code_shape() const noexcept;
 };
 
 /// What is known of a container as a whole.
@@ -81,7 +87,7 @@ class WeightSource {
   [[nodiscard]] virtual const SourceInfo& info() const noexcept = 0;
   /// All weights, by name (bytewise order).
   [[nodiscard]] virtual const std::vector<WeightInfo>& list() const noexcept = 0;
-  /// A weight that has a scheme, [out, in]; of one that is `transposed`, that is [columns, rows]. Errors: bad_metadata,
+  /// A weight that has a scheme, in its code_shape(), [out, in]. Errors: bad_metadata,
   /// nonfinite (a scale).
   [[nodiscard]] virtual Result<QMatrix> read_quantized(const WeightInfo& weight) const = 0;
   /// What becomes of its layer's inputs. Contract: likewise.

@@ -60,7 +60,7 @@ class Weights {
   [[nodiscard]] std::span<const std::byte> mapped(const WeightInfo& weight) const noexcept {
     return source_->mapped(weight);
   }
-  /// Any weight as floats, in its own shape; a quantized one is dequantized.
+  /// Any weight as floats, in matrix_shape() of its own shape; a quantized one is dequantized.
   [[nodiscard]] Result<Matrix<float>> read_float(const WeightInfo& weight) const;
 
   /// An output in the form of this source, in its format.

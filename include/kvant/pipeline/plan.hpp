@@ -44,7 +44,7 @@ struct TensorPlan {
   LayerScheme scheme;       ///< for quantize and cast
   std::string rule;         ///< the rule that decided, as written; "default" or "" where none did
   bool transposed = false;  ///< stored [in, out]: rows of its transpose are quantized
-  std::string_view kept{};  ///< why a weight stays float by default; of kept_float_by_default()
+  std::string_view kept{};  ///< why a weight stays float by default: its role, or of kept_float_by_default()
 };
 
 struct Plan {
@@ -54,12 +54,14 @@ struct Plan {
   std::string split;
 };
 
-/// Decides every tensor. By default 2-D float `*.weight` tensors are quantized, except those that
-/// kept_float_by_default() lists, and a cast (fp32, fp16, bf16) takes every float tensor; a rule that matches overrides
-/// that. A head that is a copy of the embedding, to which it is tied, is dropped. A rule's scheme takes the 2-D float
-/// tensors among its matches, a cast all float ones. Errors: bad_pattern, rule_matches_nothing, unsupported (the
-/// checkpoint is quantized already; a weight that is stored [in, out], as its bias shows, and that no pattern names as
-/// transposed), bad_recipe (a pattern names one as transposed that is not).
+/// Decides every tensor. Where config.json names a family of nn::families(), its linear layers are quantized by
+/// default, stacks [experts, …] of them too, and what is stored [in, out] is known; of other tensors 2-D float
+/// `*.weight` ones, except those that kept_float_by_default() lists. A cast (fp32, fp16, bf16) takes every float
+/// tensor; a rule that matches overrides that. A head that is a copy of the embedding, to which it is tied, is dropped.
+/// A rule's scheme takes the 2-D float tensors and stacks among its matches, a cast all float ones. Errors:
+/// bad_pattern, rule_matches_nothing, unsupported (the checkpoint is quantized already; a weight that is stored [in,
+/// out], as its bias shows, and that neither the family nor a pattern says so of; matrices of a stack that would share
+/// scales), bad_recipe (a pattern names one as transposed that is not).
 [[nodiscard]] Result<Plan> make_plan(const io::Weights& weights, const PlanOptions& options);
 
 /// Weights that stay float unless a rule says otherwise.

@@ -47,7 +47,8 @@ Result<KvCache> KvCache::make(const ModelConfig& config, std::size_t capacity, s
       return fail(ErrorCode::out_of_memory, "a cache for " + std::to_string(capacity) + " tokens exceeds any memory");
     cache.keys_.resize(keys);
     cache.values_.resize(values);
-    for (const Rope& rope : config.ropes) cache.frequencies_.push_back(rope_frequencies(rope, context != 0 ? context : capacity));
+    for (const Rope& rope : config.ropes)
+      cache.frequencies_.push_back(rope_frequencies(rope, context != 0 ? context : capacity));
     return cache;
   });
 }

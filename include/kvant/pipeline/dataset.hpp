@@ -21,9 +21,9 @@ struct Dataset {
 };
 
 /// Reads `path`: token ids where it is a .npy file by content, else UTF-8 text, encoded as one stream with the
-/// tokenizer of `model` (a folder with tokenizer.json or tokenizer.model). `max_tokens` 0 is all; text is cut at a token, and `bytes`
-/// counts what the kept tokens decode to. Errors: those of the readers; bad_npy (no integers); unsupported (text
-/// without a tokenizer).
+/// tokenizer of `model` (a folder with tokenizer.json or tokenizer.model). `max_tokens` 0 is all; text is cut at a
+/// token, and `bytes` counts what the kept tokens decode to. Errors: those of the readers; bad_npy (no integers);
+/// unsupported (text without a tokenizer).
 [[nodiscard]] Result<Dataset> load_dataset(const std::filesystem::path& path, const std::filesystem::path& model,
                                            std::size_t max_tokens);
 

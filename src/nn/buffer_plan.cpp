@@ -8,34 +8,29 @@
 namespace kvant::nn {
 namespace {
 
-/// What a step reads and writes; a part of a buffer counts as read where it is written, since the rest stays.
-struct Uses {
-  void operator()(const Embed& s) { write(s.out); }
-  void operator()(const Norm& s) { read(s.in), put(s.in, s.out); }
-  void operator()(const Multiply& s) { read(s.in), s.accumulate ? change(s.out.buffer) : write(s.out.buffer); }
-  void operator()(const Rotate& s) { change(s.heads.buffer); }
-  void operator()(const Attend& s) { read(s.q), read(s.k), read(s.v), write(s.out.buffer); }
-  void operator()(const StoreSource& s) { read(s.k), read(s.v); }
-  void operator()(const AttendSource& s) { read(s.q), write(s.out.buffer); }
-  void operator()(const Activate& s) { change(s.x.buffer); }
-  void operator()(const Gate& s) { read(s.by), change(s.x.buffer); }
-  void operator()(const Add& s) { read(s.by), change(s.x.buffer); }
-  void operator()(const Copy& s) { read(s.in), write(s.out.buffer); }
-  void operator()(const Scale& s) { change(s.x.buffer); }
-  void operator()(const Softcap& s) { change(s.x.buffer); }
-  void operator()(const Clamp& s) { change(s.x.buffer); }
-  void operator()(const Experts& s) {
-    all.push_back({s.in, true});
-    all.push_back({s.scores, true});
-    write(s.out);
+struct Accesses {
+  const ModelConfig& config;
+  StepAccess operator()(const Embed& s) const { return {{}, {whole(s.out)}}; }
+  StepAccess operator()(const Norm& s) const { return {{s.in}, {s.out}}; }
+  StepAccess operator()(const Multiply& s) const {
+    return {s.accumulate ? std::vector{s.in, s.out} : std::vector{s.in}, {s.out}};
   }
-
-  void read(const Slice& s) { all.push_back({s.buffer, true}); }
-  void write(BufferId b) { all.push_back({b, false}); }
-  void change(BufferId b) { all.push_back({b, true}); }
-  void put(const Slice& in, const Slice& out) { in.buffer == out.buffer ? change(out.buffer) : write(out.buffer); }
-
-  std::vector<BufferUse> all;
+  StepAccess operator()(const Rotate& s) const { return {{s.heads}, {s.heads}}; }
+  StepAccess operator()(const Attend& s) const { return {{s.q, s.k, s.v}, {s.out}}; }
+  StepAccess operator()(const StoreSource& s) const { return {{s.k, s.v}, {}}; }
+  StepAccess operator()(const AttendSource& s) const { return {{s.q}, {s.out}}; }
+  StepAccess operator()(const Activate& s) const { return {{s.x}, {s.x}}; }
+  StepAccess operator()(const Gate& s) const { return {{s.x, s.by}, {s.x}}; }
+  StepAccess operator()(const Add& s) const { return {{s.x, s.by}, {s.x}}; }
+  StepAccess operator()(const Copy& s) const { return {{s.in}, {s.out}}; }
+  StepAccess operator()(const Scale& s) const { return {{s.x}, {s.x}}; }
+  StepAccess operator()(const Softcap& s) const { return {{s.x}, {s.x}}; }
+  StepAccess operator()(const Clamp& s) const { return {{s.x}, {s.x}}; }
+  StepAccess operator()(const Experts& s) const { return {{whole(s.in), whole(s.scores)}, {whole(s.out)}}; }
+  [[nodiscard]] Slice whole(BufferId b) const {
+    const std::size_t width = config.buffers[b].width;
+    return {b, 0, 1, width, width};
+  }
 };
 
 struct Life {
@@ -51,13 +46,15 @@ class Lives {
   void add(const ModelConfig& config, const std::vector<Step>& steps) {
     for (const Step& step : steps) {
       ++now_;
-      for (const BufferUse& use : uses_of(step)) mention(use);
+      const StepAccess access = access_of(step, config);
+      for (const Slice& s : access.reads) mention(s.buffer, true);
+      for (const Slice& s : access.writes) mention(s.buffer, false);
       const auto* experts = std::get_if<Experts>(&step);
       if (experts == nullptr) continue;
-      mention({experts->expert_in, false});
+      mention(experts->expert_in, false);
       add(config, config.expert_steps[experts->steps]);
       ++now_;
-      for (const BufferId b : {experts->in, experts->out, experts->expert_in, experts->expert_out}) mention({b, true});
+      for (const BufferId b : {experts->in, experts->out, experts->expert_in, experts->expert_out}) mention(b, true);
     }
   }
 
@@ -68,9 +65,9 @@ class Lives {
   }
 
  private:
-  void mention(const BufferUse& use) {
-    Life& life = lives_[use.buffer];
-    if (!life.is_used && use.reads) always_[use.buffer] = true;
+  void mention(BufferId buffer, bool reads) {
+    Life& life = lives_[buffer];
+    if (!life.is_used && reads) always_[buffer] = true;
     if (!life.is_used) life = {now_, now_, true};
     life.last = now_;
   }
@@ -82,11 +79,7 @@ class Lives {
 
 }  // namespace
 
-std::vector<BufferUse> uses_of(const Step& step) {
-  Uses uses;
-  std::visit(uses, step);
-  return std::move(uses.all);
-}
+StepAccess access_of(const Step& step, const ModelConfig& config) { return std::visit(Accesses{config}, step); }
 
 std::vector<const std::vector<Step>*> lists_of(const ModelConfig& config) {
   std::vector<const std::vector<Step>*> lists;

@@ -9,14 +9,12 @@
 
 namespace kvant::nn {
 
-/// A buffer that a step mentions, and whether the step needs what it held before.
-struct BufferUse {
-  BufferId buffer = 0;
-  bool reads = false;
+/// The slices that a step reads, and those that it writes; what it changes is among both. Those inside experts' steps
+/// are not among them.
+struct StepAccess {
+  std::vector<Slice> reads, writes;
 };
-
-/// Buffers that a step reads, then those that it writes. Those inside experts' steps are not among them.
-[[nodiscard]] std::vector<BufferUse> uses_of(const Step& step);
+[[nodiscard]] StepAccess access_of(const Step& step, const ModelConfig& config);
 
 /// All lists of a model, in the order of computation. Those of experts are not among them.
 [[nodiscard]] std::vector<const std::vector<Step>*> lists_of(const ModelConfig& config);

@@ -19,36 +19,6 @@ std::vector<std::uint32_t> columns_of(const Slice& s) {
   return columns;
 }
 
-/// The slices that a step reads and writes, as far as factors matter.
-struct Access {
-  std::vector<Slice> reads, writes;
-};
-
-struct Accesses {
-  const ModelConfig& config;
-  Access operator()(const Embed& s) const { return {{}, {whole(s.out)}}; }
-  Access operator()(const Norm& s) const { return {{s.in}, {s.out}}; }
-  Access operator()(const Multiply& s) const {
-    return {s.accumulate ? std::vector{s.in, s.out} : std::vector{s.in}, {s.out}};
-  }
-  Access operator()(const Rotate& s) const { return {{s.heads}, {s.heads}}; }
-  Access operator()(const Attend& s) const { return {{s.q, s.k, s.v}, {s.out}}; }
-  Access operator()(const StoreSource& s) const { return {{s.k, s.v}, {}}; }
-  Access operator()(const AttendSource& s) const { return {{s.q}, {s.out}}; }
-  Access operator()(const Activate& s) const { return {{s.x}, {s.x}}; }
-  Access operator()(const Gate& s) const { return {{s.x, s.by}, {s.x}}; }
-  Access operator()(const Add& s) const { return {{s.x, s.by}, {s.x}}; }
-  Access operator()(const Copy& s) const { return {{s.in}, {s.out}}; }
-  Access operator()(const Scale& s) const { return {{s.x}, {s.x}}; }
-  Access operator()(const Softcap& s) const { return {{s.x}, {s.x}}; }
-  Access operator()(const Clamp& s) const { return {{s.x}, {s.x}}; }
-  Access operator()(const Experts& s) const { return {{whole(s.in), whole(s.scores)}, {whole(s.out)}}; }
-  [[nodiscard]] Slice whole(BufferId b) const {
-    const std::size_t width = config.buffers[b].width;
-    return {b, 0, 1, width, width};
-  }
-};
-
 bool overlap(const Slice& a, const Slice& b) {
   if (a.buffer != b.buffer) return false;
   if (a.is_dense() && b.is_dense()) return a.first < b.first + b.columns() && b.first < a.first + a.columns();
@@ -71,7 +41,7 @@ class Trace {
   }
 
  private:
-  [[nodiscard]] Access access(std::size_t step) const { return std::visit(Accesses{config_}, steps_[step]); }
+  [[nodiscard]] StepAccess access(std::size_t step) const { return access_of(steps_[step], config_); }
 
   /// The last step before `at_` that writes the slice; nothing where there is none.
   [[nodiscard]] std::optional<std::size_t> writer_of(const Slice& slice) const {
@@ -92,7 +62,7 @@ class Trace {
   /// Whether anything behind the readers still needs it: a later read before a write.
   [[nodiscard]] bool is_read_after(const Slice& slice) const {
     for (std::size_t i = last_; i < steps_.size(); ++i) {
-      const Access a = access(i);
+      const StepAccess a = access(i);
       for (const Slice& r : a.reads)
         if (overlap(r, slice)) return true;
       for (const Slice& w : a.writes)
@@ -216,7 +186,7 @@ class SiteFinder {
   static std::size_t unchanged_until(const ModelConfig& config, const std::vector<Step>& steps, std::size_t from,
                                      const Slice& slice) {
     for (std::size_t i = from; i < steps.size(); ++i)
-      for (const Slice& w : std::visit(Accesses{config}, steps[i]).writes)
+      for (const Slice& w : access_of(steps[i], config).writes)
         if (overlap(w, slice)) return i + 1;
     return steps.size();
   }
@@ -224,7 +194,7 @@ class SiteFinder {
   [[nodiscard]] bool is_later_reader(const std::vector<Step>& steps, std::size_t at) const {
     const Slice& in = std::get<Multiply>(steps[at]).in;
     for (std::size_t i = at; i-- > 0;) {
-      for (const Slice& w : std::visit(Accesses{config_}, steps[i]).writes)
+      for (const Slice& w : access_of(steps[i], config_).writes)
         if (overlap(w, in)) return false;
       if (const auto* other = std::get_if<Multiply>(&steps[i]); other != nullptr && other->in == in) return true;
     }
@@ -248,7 +218,7 @@ class SiteFinder {
         add_experts(*experts, site);
         end = i + 1;
       } else {
-        for (const Slice& r : std::visit(Accesses{config_}, steps[i]).reads)
+        for (const Slice& r : access_of(steps[i], config_).reads)
           if (overlap(r, first.in)) is_plain = false;
       }
     }

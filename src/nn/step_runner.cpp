@@ -12,9 +12,6 @@
 namespace kvant::nn {
 namespace {
 
-/// Rows that one task handles.
-constexpr std::size_t kTaskRows = 16;
-
 std::span<float> head_of(std::span<float> row, const Slice& s, std::size_t head) {
   return row.subspan(s.first + head * s.stride, s.width);
 }
@@ -39,14 +36,12 @@ void StepRunner::start_tokens() {
 }
 
 void StepRunner::bind(BufferId buffer, MatrixView<float> memory) {
-  std::erase_if(bound_, [&](const Bound& b) { return b.buffer == buffer; });
-  bound_.push_back({buffer, memory});
+  bound_ = {buffer, memory};
   forget_input();
 }
 
 MatrixView<float> StepRunner::view(BufferId buffer, std::size_t rows) const {
-  for (const Bound& b : bound_)
-    if (b.buffer == buffer) return b.memory.rows(0, rows);
+  if (bound_ && bound_->buffer == buffer) return bound_->memory.rows(0, rows);
   const std::size_t width = model_.config().buffers[buffer].width;
   return {work_.slots[work_.plan->buffers.slot_of[buffer]].data(), rows, width};
 }
@@ -285,32 +280,28 @@ Status StepRunner::step(const Clamp& s) {
 
 // ---- experts --------------------------------------------------------------------------------------------------------
 
-namespace {
-
 /// Scores of experts outside the best groups become -infinity.
-void keep_groups(const Routing& routing, std::span<float> choice) {
+void StepRunner::keep_groups(const Routing& routing, std::span<float> choice) {
   const std::size_t size = choice.size() / routing.groups;
-  std::vector<float> best(routing.groups);
-  std::vector<float> sorted(size);
+  const std::span<float> best(work_.best.data(), routing.groups);
+  const std::span<char> kept(work_.kept.data(), routing.groups);
+  const auto first = work_.sorted.begin();
   for (std::size_t g = 0; g < routing.groups; ++g) {
-    const auto members = choice.subspan(g * size, size);
-    std::ranges::copy(members, sorted.begin());
-    const std::size_t count = std::min(size, routing.best_of_group);
-    std::partial_sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count), sorted.end(),
-                      std::greater<>());
-    best[g] = std::accumulate(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count), 0.0f);
+    std::ranges::copy(choice.subspan(g * size, size), first);
+    const auto end = first + static_cast<std::ptrdiff_t>(size);
+    const auto enough = first + static_cast<std::ptrdiff_t>(std::min(size, routing.best_of_group));
+    std::partial_sort(first, enough, end, std::greater<>());
+    best[g] = std::accumulate(first, enough, 0.0f);
   }
-  std::vector<bool> kept(routing.groups);
+  std::ranges::fill(kept, 0);
   for (std::size_t i = 0; i < routing.chosen_groups; ++i) {
     const std::size_t g = largest(best);
-    kept[g] = true;
+    kept[g] = 1;
     best[g] = -INFINITY;
   }
   for (std::size_t g = 0; g < routing.groups; ++g)
-    if (!kept[g]) std::ranges::fill(choice.subspan(g * size, size), -INFINITY);
+    if (kept[g] == 0) std::ranges::fill(choice.subspan(g * size, size), -INFINITY);
 }
-
-}  // namespace
 
 void StepRunner::choose(const Experts& s, std::size_t row) {
   const Routing& routing = s.routing;

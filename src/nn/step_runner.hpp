@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,9 @@ namespace kvant::nn {
 /// Tokens that go through the layers together: enough to use every weight often once it is loaded, few enough to keep
 /// the intermediate results small.
 inline constexpr std::size_t kChunk = 256;
+
+/// Rows that one task handles.
+inline constexpr std::size_t kTaskRows = 16;
 
 struct Model::Plan {
   BufferPlan buffers;
@@ -47,7 +51,9 @@ struct Workspace::State {
   Activations input;                          ///< what the layer at hand makes of its input
   std::vector<TokenRow> tokens;
   std::vector<std::int32_t> ids;
-  std::vector<float> choice, gains;           ///< of a token: scores to choose by; of all: weights of experts
+  std::vector<float> choice, sorted, best;    ///< of a token: scores to choose by, a group's in order, groups' scores
+  std::vector<char> kept;                     ///< groups of the token at hand
+  std::vector<float> gains;                   ///< weights of the experts of every token
   std::vector<std::uint32_t> chosen, picked;  ///< experts of every token; tokens of one expert
 };
 
@@ -60,7 +66,7 @@ class StepRunner {
   void start_tokens();
   /// As many rows, of whatever buffers hold already.
   void set_rows(std::size_t rows) noexcept { rows_ = rows; }
-  /// A buffer is this memory from now on.
+  /// A buffer is this memory from now on; one at a time.
   void bind(BufferId buffer, MatrixView<float> memory);
   [[nodiscard]] MatrixView<float> view(BufferId buffer) const { return view(buffer, rows_); }
 
@@ -107,6 +113,7 @@ class StepRunner {
   template <class Rule>
   void attend(const Slice& q, const Slice& out, std::size_t cache, const Rule& rule);
   [[nodiscard]] ScoreRule rule_of(const Attend& s, std::size_t head, const TokenRow& token) const;
+  void keep_groups(const Routing& routing, std::span<float> choice);
   void choose(const Experts& s, std::size_t row);
   Status run_expert(const Experts& s, std::size_t expert);
   /// Whatever was made of the input of layers is of another buffer, or of its former contents.
@@ -116,7 +123,7 @@ class StepRunner {
   Workspace::State& work_;
   const Context& context_;
   LayerTap* tap_;
-  std::vector<Bound> bound_;
+  std::optional<Bound> bound_;
   std::size_t rows_ = 0;
   TensorId shift_ = 0;
   bool has_input_ = false;

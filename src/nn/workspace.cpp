@@ -10,9 +10,6 @@
 namespace kvant::nn {
 namespace {
 
-/// Rows that one task of attention handles, and scores that it needs room for.
-constexpr std::size_t kTaskRows = 16;
-
 std::size_t score_rows(const Model::Plan& plan, std::size_t rows) { return plan.heads * ceil_div(rows, kTaskRows); }
 
 }  // namespace
@@ -43,7 +40,8 @@ Status Workspace::reserve(const Model& model, std::size_t rows, std::size_t posi
     s.scores = Matrix<float>(score_rows(plan, rows), round_up(positions, kCacheLanes));
     s.tokens.reserve(rows);
     s.ids.reserve(rows);
-    s.choice.resize(plan.experts);
+    for (auto* of_token : {&s.choice, &s.sorted, &s.best}) of_token->resize(plan.experts);
+    s.kept.resize(plan.experts);
     s.gains.resize(rows * plan.chosen);
     s.chosen.resize(rows * plan.chosen);
     s.picked.reserve(rows);
@@ -63,7 +61,8 @@ Status Workspace::reserve_for(const Model& model, std::span<const SequenceRows> 
   std::size_t most = kChunk;  // rows that go together
   for (const SequenceRows& s : batch) {
     rows += s.ids.size();
-    positions = std::max({positions, s.cache->length() + s.ids.size(), s.cache->source_length()});
+    // For all that the cache may come to, so that a sequence that grows takes no more memory from call to call.
+    positions = std::max({positions, s.cache->capacity(), s.cache->source_capacity()});
     if (whole) most = std::max(most, s.ids.size());
   }
   return reserve(model, std::min(rows, most), positions);
@@ -71,7 +70,7 @@ Status Workspace::reserve_for(const Model& model, std::span<const SequenceRows> 
 
 std::size_t Workspace::bytes() const noexcept {
   const State& s = *state_;
-  std::size_t floats = s.scores.size() + s.choice.size() + s.gains.size();
+  std::size_t floats = s.scores.size() + 3 * s.choice.size() + s.gains.size();
   for (const auto& slot : s.slots) floats += slot.size();
   for (const auto& m : s.cosines) floats += 2 * m.size();
   return floats * sizeof(float);
@@ -82,7 +81,7 @@ std::size_t workspace_bytes(const Model& model, std::size_t rows, std::size_t po
   std::size_t columns = plan.buffers.columns() + plan.chosen;
   for (const Rope& rope : model.config().ropes) columns += 2 * (rope.dims / 2);
   const std::size_t scores = score_rows(plan, rows) * round_up(positions, kCacheLanes);
-  return sizeof(float) * (rows * columns + scores + plan.experts);
+  return sizeof(float) * (rows * columns + scores + 3 * plan.experts);
 }
 
 }  // namespace kvant::nn

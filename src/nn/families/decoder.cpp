@@ -215,9 +215,14 @@ Qkv Decoder::fused_qkv(Slice in, std::string_view stem, bool bias, bool transpos
           all.part(q_width + kv_width, kv_width).heads(s.head_dim)};
 }
 
-void Decoder::rotate(const Qkv& qkv, std::size_t rope, std::size_t dims, bool interleaved) {
-  b.rotate(qkv.q.part(0, dims), rope, interleaved);
-  b.rotate(qkv.k.part(0, dims), rope, interleaved);
+Rotation Decoder::rotation(const RotationDefaults& otherwise) {
+  const std::size_t dims = rotated_dims(c, s.head_dim, otherwise.part, otherwise.part_key);
+  return {b.rope(read_rope(c, dims, s.positions, otherwise.theta)), dims};
+}
+
+void Decoder::rotate(const Qkv& qkv, const Rotation& rotation, bool interleaved) {
+  b.rotate(qkv.q.part(0, rotation.dims), rotation.rope, interleaved);
+  b.rotate(qkv.k.part(0, rotation.dims), rotation.rope, interleaved);
 }
 
 void Decoder::attend(const Qkv& qkv, const AttendOptions& options) {
@@ -260,6 +265,15 @@ void Decoder::gated_ffn_into(Slice in, Slice out, std::string_view stem, Activat
 
 void Decoder::gated_ffn(Slice in, std::string_view stem, Activation act, bool bias, float scale) {
   gated_ffn_into(in, x, stem, act, {.bias = bias, .accumulate = true, .scale = scale}, s.ffn);
+}
+
+void Decoder::fused_ffn(Slice in, std::string_view up, std::string_view down, Activation act, bool bias) {
+  const Slice both = b.buffer("gate_up", 2 * s.ffn);
+  const Slice gate = both.part(0, s.ffn);
+  b.linear(in, both, up, {.bias = bias});
+  b.activate(gate, act);
+  b.gate(gate, both.part(s.ffn, s.ffn));
+  add_linear(gate, down, bias);
 }
 
 void Decoder::plain_ffn(Slice in, std::string_view up, std::string_view down, Activation act, bool bias) {

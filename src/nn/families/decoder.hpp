@@ -15,6 +15,14 @@
 
 namespace kvant::nn {
 
+/// Names that most decoders have; norms stand before attention and before the feed-forward layers.
+inline constexpr std::string_view kLayers = "model.layers.";
+inline constexpr std::string_view kEmbedding = "model.embed_tokens";
+inline constexpr std::string_view kFirstNorm = "input_layernorm";
+inline constexpr std::string_view kSecondNorm = "post_attention_layernorm";
+inline constexpr std::string_view kLastNorm = "model.norm";
+inline constexpr std::string_view kHead = "lm_head";
+
 /// Sizes that most families have under these keys.
 struct Sizes {
   std::size_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocabulary = 0, positions = 0;
@@ -29,6 +37,19 @@ struct Sizes {
                                        std::string_view key = "partial_rotary_factor");
 /// For each layer, whether `layer_types` calls it sliding_attention; `otherwise` where there is no such key.
 [[nodiscard]] std::vector<bool> sliding_layers(ConfigReader& c, std::size_t layers, const std::vector<bool>& otherwise);
+
+/// A rotation of the model's, and how many elements of a head it turns.
+struct Rotation {
+  std::size_t rope = 0;  ///< of ModelConfig::ropes
+  std::size_t dims = 0;
+};
+
+/// What a family takes where its config.json does not say it, and where it says which part of a head is rotated.
+struct RotationDefaults {
+  double theta = 10000;
+  double part = 1;
+  std::string_view part_key = "partial_rotary_factor";
+};
 
 /// q, k and v, in heads.
 struct Qkv {
@@ -72,7 +93,9 @@ struct Decoder {
           std::string_view v = "v_proj");
   /// One layer of `in` whose rows are all of q, then k, then v.
   Qkv fused_qkv(Slice in, std::string_view stem, bool bias, bool transposed = false);
-  void rotate(const Qkv& qkv, std::size_t rope, std::size_t dims, bool interleaved = false);
+  /// That of rotated_dims() and read_rope().
+  Rotation rotation(const RotationDefaults& otherwise = {});
+  void rotate(const Qkv& qkv, const Rotation& rotation, bool interleaved = false);
   /// a = attention.
   void attend(const Qkv& qkv, const AttendOptions& options = {});
   /// x += scale * (in * W^T + bias).
@@ -81,6 +104,8 @@ struct Decoder {
   void gated_ffn(Slice in, std::string_view stem, Activation act, bool bias = false, float scale = 1);
   void gated_ffn_into(Slice in, Slice out, std::string_view stem, Activation act, const LinearOptions& down,
                       std::size_t width);
+  /// The same with gate and up as one layer `up`, gate's rows first.
+  void fused_ffn(Slice in, std::string_view up, std::string_view down, Activation act, bool bias = false);
   /// up = act(up(in)), x += down(up).
   void plain_ffn(Slice in, std::string_view up, std::string_view down, Activation act, bool bias);
   /// out = what the experts chosen by the layer `router` make of `in`. Experts are stored one by one, numbered behind

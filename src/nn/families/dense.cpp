@@ -9,15 +9,6 @@
 namespace kvant::nn {
 namespace {
 
-constexpr std::string_view kLayers = "model.layers.";
-constexpr std::string_view kEmbedding = "model.embed_tokens";
-constexpr std::string_view kLastNorm = "model.norm";
-constexpr std::string_view kHead = "lm_head";
-
-/// The usual order of norms: before attention, before the feed-forward layers.
-constexpr std::string_view kFirstNorm = "input_layernorm";
-constexpr std::string_view kSecondNorm = "post_attention_layernorm";
-
 /// A window under `key`: an explicit null is none, a missing key what transformers takes then.
 std::size_t window_of(ConfigReader& c, std::size_t otherwise) {
   const io::Json* value = c.json().find("sliding_window");
@@ -28,8 +19,7 @@ void llama(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps");
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const bool ffn_bias = c.flag("mlp_bias");
@@ -40,7 +30,7 @@ void llama(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
@@ -55,8 +45,7 @@ void mistral(ConfigReader& c, StepBuilder& b) {
   if (s.heads % s.kv_heads != 0) c.bad("num_key_value_heads", "is missing, and 8 does not divide the heads");
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const std::size_t window = window_of(c, 4096);
   d.embed(kEmbedding);
@@ -64,7 +53,7 @@ void mistral(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", false);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = window});
     d.add_linear(d.a, "self_attn.o_proj");
     d.norm(kSecondNorm);
@@ -77,8 +66,7 @@ void smollm3(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions, 2e6));
+  const Rotation rope = d.rotation({.theta = 2e6});
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const bool ffn_bias = c.flag("mlp_bias");
@@ -99,7 +87,7 @@ void smollm3(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    if (rotated[i] != 0) d.rotate(qkv, rope, dims);
+    if (rotated[i] != 0) d.rotate(qkv, rope);
     d.attend(qkv, {.window = sliding[i] ? window : 0});
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
@@ -125,8 +113,7 @@ void qwen2(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const auto windows = qwen_windows(c, s.layers);
   d.embed(kEmbedding);
@@ -134,7 +121,7 @@ void qwen2(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", true);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = windows[i]});
     d.add_linear(d.a, "self_attn.o_proj");
     d.norm(kSecondNorm);
@@ -148,8 +135,7 @@ void qwen3(ConfigReader& c, StepBuilder& b) {
   s.head_dim = c.size("head_dim", 128);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const auto windows = qwen_windows(c, s.layers);
@@ -160,7 +146,7 @@ void qwen3(ConfigReader& c, StepBuilder& b) {
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
     d.norm(qkv.q, qkv.q, "self_attn.q_norm");
     d.norm(qkv.k, qkv.k, "self_attn.k_norm");
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = windows[i]});
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
@@ -183,15 +169,14 @@ Decoder gemma_decoder(ConfigReader& c, StepBuilder& b, Sizes& s) {
 void gemma(ConfigReader& c, StepBuilder& b) {
   Sizes s = usual_sizes(c);
   Decoder d = gemma_decoder(c, b, s);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_activation", "gelu_pytorch_tanh");  // "hidden_act" is not looked at
   const bool bias = c.flag("attention_bias");
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
@@ -231,8 +216,7 @@ void cap_logits(Decoder& d, float cap) {
 void gemma2(ConfigReader& c, StepBuilder& b) {
   Sizes s = usual_sizes(c);
   Decoder d = gemma_decoder(c, b, s);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_activation", "gelu_pytorch_tanh");
   const bool bias = c.flag("attention_bias");
   const std::size_t window = window_of(c, 4096);
@@ -245,7 +229,7 @@ void gemma2(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     sandwich(d, qkv, {.scale = scale, .softcap = softcap, .window = sliding[i] ? window : 0}, act, bias);
   }
   d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings", true));
@@ -255,12 +239,11 @@ void gemma2(ConfigReader& c, StepBuilder& b) {
 void gemma3(ConfigReader& c, StepBuilder& b) {
   Sizes s = usual_sizes(c);
   Decoder d = gemma_decoder(c, b, s);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t global = b.rope(read_rope(c, dims, s.positions, 1e6));
+  const Rotation global = d.rotation({.theta = 1e6});
   Rope plain;
-  plain.dims = dims;
+  plain.dims = global.dims;
   plain.theta = c.number("rope_local_base_freq", 10000.0);
-  const std::size_t local = b.rope(plain);
+  const Rotation local{b.rope(plain), plain.dims};
   const Activation act = c.activation("hidden_activation", "gelu_pytorch_tanh");
   const bool bias = c.flag("attention_bias");
   const std::size_t window = window_of(c, 4096);
@@ -276,7 +259,7 @@ void gemma3(ConfigReader& c, StepBuilder& b) {
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
     d.norm(qkv.q, qkv.q, "self_attn.q_norm");
     d.norm(qkv.k, qkv.k, "self_attn.k_norm");
-    d.rotate(qkv, sliding[i] ? local : global, dims);
+    d.rotate(qkv, sliding[i] ? local : global);
     sandwich(d, qkv, {.scale = scale, .softcap = softcap, .window = sliding[i] ? window : 0}, act, bias);
   }
   d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings", true));
@@ -287,25 +270,19 @@ void phi3(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-5);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const std::size_t window = window_of(c, 0);
-  const Slice both = b.buffer("gate_up", 2 * s.ffn);
-  const Slice gate = both.part(0, s.ffn);
   d.embed(kEmbedding);
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.fused_qkv(d.h, "self_attn.qkv_proj", false);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = window});
     d.add_linear(d.a, "self_attn.o_proj");
     d.norm(kSecondNorm);
-    b.linear(d.h, both, "mlp.gate_up_proj");
-    b.activate(gate, act);
-    b.gate(gate, both.part(s.ffn, s.ffn));
-    d.add_linear(gate, "mlp.down_proj");
+    d.fused_ffn(d.h, "mlp.gate_up_proj", "mlp.down_proj", act);
   }
   d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings"));
 }
@@ -316,8 +293,7 @@ void olmo(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms = {.kind = Norm::Kind::layer, .epsilon = 1e-5f, .weight = false};
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const float clip = cap_of(c, "clip_qkv", 0);
@@ -328,7 +304,7 @@ void olmo(ConfigReader& c, StepBuilder& b) {
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
     if (clip != 0)
       for (const Slice& part : {qkv.q, qkv.k, qkv.v}) b.add(Clamp{part, -clip, clip});
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
@@ -341,8 +317,7 @@ void olmo2(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-5);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const Slice q = b.buffer("q", s.heads * s.head_dim);
@@ -353,7 +328,7 @@ void olmo2(ConfigReader& c, StepBuilder& b) {
     const Qkv qkv = d.qkv(d.x, "self_attn.", bias);
     d.norm(q, q, "self_attn.q_norm");
     d.norm(k, k, "self_attn.k_norm");
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     b.linear(d.a, d.h, "self_attn.o_proj", {.bias = bias});
     d.norm(d.h, d.h, kSecondNorm);
@@ -369,8 +344,7 @@ void granite(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const bool ffn_bias = c.flag("mlp_bias");
@@ -383,7 +357,7 @@ void granite(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.scale = scale});
     d.add_linear(d.a, "self_attn.o_proj", bias, residual);
     d.norm(kSecondNorm);
@@ -402,8 +376,7 @@ void cohere(ConfigReader& c, StepBuilder& b) {
   d.norms = {.kind = Norm::Kind::layer, .epsilon = c.epsilon("layer_norm_eps", 1e-5)};
   NormOptions heads = d.norms;
   heads.per_head = true;
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const bool head_norms = c.flag("use_qk_norm");
@@ -416,7 +389,7 @@ void cohere(ConfigReader& c, StepBuilder& b) {
       b.norm(qkv.q, qkv.q, "self_attn.q_norm", heads);
       b.norm(qkv.k, qkv.k, "self_attn.k_norm", heads);
     }
-    d.rotate(qkv, rope, dims, true);
+    d.rotate(qkv, rope, true);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.gated_ffn(d.h, "mlp.", act);
@@ -429,8 +402,7 @@ void cohere2(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms = {.kind = Norm::Kind::layer, .epsilon = c.epsilon("layer_norm_eps", 1e-5)};
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("attention_bias");
   const std::size_t window = window_of(c, 4096);
@@ -443,7 +415,7 @@ void cohere2(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    if (sliding[i]) d.rotate(qkv, rope, dims, true);
+    if (sliding[i]) d.rotate(qkv, rope, true);
     d.attend(qkv, {.window = sliding[i] ? window : 0});
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.gated_ffn(d.h, "mlp.", act);
@@ -466,8 +438,7 @@ void stablelm(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms = {.kind = Norm::Kind::layer, .epsilon = c.epsilon("layer_norm_eps", 1e-5), .bias = true};
-  const std::size_t dims = rotated_dims(c, s.head_dim, 0.25);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation({.part = 0.25});
   const Activation act = c.activation("hidden_act", "silu");
   const bool bias = c.flag("use_qkv_bias");
   const bool head_norms = c.flag("qk_layernorm");
@@ -481,7 +452,7 @@ void stablelm(ConfigReader& c, StepBuilder& b) {
       norm_heads(d, qkv.q, "self_attn.q_layernorm.norms.");
       norm_heads(d, qkv.k, "self_attn.k_layernorm.norms.");
     }
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.o_proj");
     if (!parallel) d.norm(kSecondNorm);
@@ -494,8 +465,7 @@ void phi(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms = {.kind = Norm::Kind::layer, .epsilon = c.epsilon("layer_norm_eps", 1e-5), .bias = true};
-  const std::size_t dims = rotated_dims(c, s.head_dim, 0.5);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation({.part = 0.5});
   const Activation act = c.activation("hidden_act", "gelu_new");
   const bool head_norms = c.flag("qk_layernorm");
   d.embed(kEmbedding);
@@ -507,7 +477,7 @@ void phi(ConfigReader& c, StepBuilder& b) {
       d.norm(qkv.q, qkv.q, "self_attn.q_layernorm");
       d.norm(qkv.k, qkv.k, "self_attn.k_layernorm");
     }
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.dense", true);
     d.plain_ffn(d.h, "mlp.fc1", "mlp.fc2", act, true);
@@ -519,8 +489,7 @@ void starcoder2(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms = {.kind = Norm::Kind::layer, .epsilon = c.epsilon("norm_epsilon", 1e-5), .bias = true};
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const Activation act = c.activation("hidden_act", "gelu_pytorch_tanh");
   const bool bias = c.flag("use_bias", true);
   const std::size_t window = window_of(c, 0);
@@ -529,7 +498,7 @@ void starcoder2(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = window});
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);

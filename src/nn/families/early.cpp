@@ -71,13 +71,13 @@ void gptj(ConfigReader& c, StepBuilder& b) {
   Rope rotation;
   rotation.dims = c.size("rotary_dim", s.head_dim);
   if (rotation.dims % 2 != 0 || rotation.dims > s.head_dim) c.bad("rotary_dim", "is no even part of a head");
-  const std::size_t rope = b.rope(rotation);
+  const Rotation rope{b.rope(rotation), std::min(rotation.dims, s.head_dim)};
   d.embed("transformer.wte");
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block(kHidden, i);
     d.norm("ln_1");
     const Qkv qkv = d.qkv(d.h, "attn.", false);
-    d.rotate(qkv, rope, std::min(rotation.dims, s.head_dim), true);
+    d.rotate(qkv, rope, true);
     d.attend(qkv);
     d.add_linear(d.a, "attn.out_proj");
     d.plain_ffn(d.h, "mlp.fc_in", "mlp.fc_out", act, true);
@@ -92,9 +92,7 @@ void gpt_neox(ConfigReader& c, StepBuilder& b) {
   Decoder d(c, b, s);
   d.norms = {.kind = Norm::Kind::layer, .epsilon = c.epsilon("layer_norm_eps", 1e-5), .bias = true};
   const Activation act = c.activation("hidden_act", "gelu");
-  const std::size_t dims = rotated_dims(c, s.head_dim, 0.25, "rotary_pct");
-  Rope rotation = read_rope(c, dims, s.positions, c.number("rotary_emb_base", 10000.0));
-  const std::size_t rope = b.rope(rotation);
+  const Rotation rope = d.rotation({c.number("rotary_emb_base", 10000.0), 0.25, "rotary_pct"});
   const bool bias = c.flag("attention_bias", true);
   const bool parallel = c.flag("use_parallel_residual", true);
   const Slice sum = b.buffer("sum", s.hidden);
@@ -103,7 +101,7 @@ void gpt_neox(ConfigReader& c, StepBuilder& b) {
     d.block("gpt_neox.layers.", i);
     d.norm("input_layernorm");
     const Qkv qkv = qkv_by_heads(d, "attention.query_key_value", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     if (parallel) {
       // Both halves read x as it was: what attention gives waits.
@@ -266,8 +264,7 @@ void falcon(ConfigReader& c, StepBuilder& b) {
   if (alibi)  // added before the scores are scaled
     for (const float slope : alibi_slopes(s.heads))
       attention.slopes.push_back(bf16::decode(bf16::encode(slope)) * scale);
-  const std::size_t dims = alibi ? 2 : rotated_dims(c, s.head_dim);
-  const std::size_t rope = alibi ? 0 : b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = alibi ? Rotation{} : d.rotation();
   const Slice sum = b.buffer("sum", s.hidden);
   d.embed("transformer.word_embeddings");
   for (std::size_t i = 0; i < s.layers; ++i) {
@@ -275,7 +272,7 @@ void falcon(ConfigReader& c, StepBuilder& b) {
     d.norm(two_norms ? "ln_attn" : "input_layernorm");
     const std::string_view stem = "self_attention.query_key_value";
     const Qkv qkv = grouped || single ? qkv_by_groups(d, stem, bias) : qkv_by_heads(d, stem, bias);
-    if (!alibi) d.rotate(qkv, rope, dims);
+    if (!alibi) d.rotate(qkv, rope);
     d.attend(qkv, attention);
     if (two_norms) {
       b.linear(d.a, sum, "self_attention.dense", {.bias = bias});

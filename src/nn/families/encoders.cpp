@@ -162,7 +162,7 @@ void distilbert(ConfigReader& c, StepBuilder& b) {
 
 /// Rotations of layers with and without a window.
 struct ModernRopes {
-  std::size_t global = 0, local = 0;
+  Rotation global, local;
 };
 
 ModernRopes modern_ropes(ConfigReader& c, StepBuilder& b, std::size_t dims) {
@@ -172,11 +172,11 @@ ModernRopes modern_ropes(ConfigReader& c, StepBuilder& b, std::size_t dims) {
   rope.dims = dims;
   rope.theta = c.number("global_rope_theta", 160000.0);
   ModernRopes ropes;
-  ropes.global = b.rope(rope);
+  ropes.global = {b.rope(rope), dims};
   // Absent is not null here: null is the other layers' theta.
   const io::Json* local = c.json().find("local_rope_theta");
   if (local == nullptr || !local->is_null()) rope.theta = c.number("local_rope_theta", 10000.0);
-  ropes.local = b.rope(rope);
+  ropes.local = {b.rope(rope), dims};
   for (const Rope& r : b.config().ropes)
     if (!(r.theta > 0)) c.bad("global_rope_theta", "or \"local_rope_theta\" is not above 0");
   return ropes;
@@ -192,8 +192,6 @@ void modernbert(ConfigReader& c, StepBuilder& b) {
   const ModernRopes ropes = modern_ropes(c, b, s.head_dim);
   const std::size_t every = c.parts("global_attn_every_n_layers", 3);
   const std::size_t window = c.size("local_attention", 128) / 2 + 1;
-  const Slice both = b.buffer("gate_up", 2 * s.ffn);
-  const Slice gate = both.part(0, s.ffn);
   d.embed("model.embeddings.tok_embeddings");
   d.norm(d.x, d.x, "model.embeddings.norm");
   for (std::size_t i = 0; i < s.layers; ++i) {
@@ -201,14 +199,11 @@ void modernbert(ConfigReader& c, StepBuilder& b) {
     d.block("model.layers.", i);
     if (i != 0) d.norm("attn_norm");
     const Qkv qkv = d.fused_qkv(i != 0 ? d.h : d.x, "attn.Wqkv", bias);
-    d.rotate(qkv, is_global ? ropes.global : ropes.local, s.head_dim);
+    d.rotate(qkv, is_global ? ropes.global : ropes.local);
     d.attend(qkv, {.window = is_global ? 0 : window, .both_ways = true});
     d.add_linear(d.a, "attn.Wo", bias);
     d.norm("mlp_norm");
-    b.linear(d.h, both, "mlp.Wi", {.bias = ffn_bias});
-    b.activate(gate, act);
-    b.gate(gate, both.part(s.ffn, s.ffn));
-    d.add_linear(gate, "mlp.Wo", ffn_bias);
+    d.fused_ffn(d.h, "mlp.Wi", "mlp.Wo", act, ffn_bias);
   }
   b.tail();
   d.norm("model.final_norm");
@@ -254,7 +249,7 @@ void nomic_bert(ConfigReader& c, StepBuilder& b) {
   Decoder d(c, b, s);
   d.norms = {.kind = Norm::Kind::layer, .epsilon = c.epsilon("layer_norm_epsilon", 1e-12), .bias = true};
   const std::size_t dims = rotated_dims(c, s.head_dim, 1, "rotary_emb_fraction");
-  const std::size_t rope = b.rope(nomic_rope(c, dims, s.positions));
+  const Rotation rope{b.rope(nomic_rope(c, dims, s.positions)), dims};
   const bool interleaved = c.flag("rotary_emb_interleaved");
   const bool bias = c.flag("qkv_proj_bias");
   const bool up_bias = c.flag("mlp_fc1_bias");
@@ -268,7 +263,7 @@ void nomic_bert(ConfigReader& c, StepBuilder& b) {
   for (std::size_t i = 0; i < s.layers; ++i) {
     d.block("encoder.layers.", i);
     const Qkv qkv = d.fused_qkv(d.x, "attn.Wqkv", bias);
-    d.rotate(qkv, rope, dims, interleaved);
+    d.rotate(qkv, rope, interleaved);
     d.attend(qkv, {.both_ways = true});
     d.add_linear(d.a, "attn.out_proj", bias);
     d.norm(d.x, d.x, "norm1");

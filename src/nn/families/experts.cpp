@@ -9,11 +9,6 @@
 namespace kvant::nn {
 namespace {
 
-constexpr std::string_view kLayers = "model.layers.";
-constexpr std::string_view kEmbedding = "model.embed_tokens";
-constexpr std::string_view kFirstNorm = "input_layernorm";
-constexpr std::string_view kSecondNorm = "post_attention_layernorm";
-
 /// An error unless so many experts can be chosen of so many.
 void check_choice(ConfigReader& c, std::string_view key, std::size_t chosen, std::size_t experts) {
   if (chosen > experts) c.bad(key, "is more than there are experts");
@@ -23,8 +18,7 @@ void mixtral(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-5);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions, 1e6));
+  const Rotation rope = d.rotation({.theta = 1e6});
   const std::size_t window = c.count("sliding_window", 0);
   ExpertLayers layers{c.parts("num_local_experts", 8), s.ffn, c.activation("hidden_act", "silu"), {}, "w1", "w3", "w2"};
   layers.routing.chosen = c.size("num_experts_per_tok", 2);
@@ -36,14 +30,14 @@ void mixtral(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", false);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = window});
     d.add_linear(d.a, "self_attn.o_proj");
     d.norm(kSecondNorm);
     d.experts(d.h, mixed, "block_sparse_moe.gate", "block_sparse_moe.experts.", layers);
     b.add_to(d.x, mixed);
   }
-  d.finish("model.norm", "lm_head", c.flag("tie_word_embeddings"));
+  d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings"));
 }
 
 /// Layers of Qwen's that are mixtures: every n-th, except those that are named dense.
@@ -69,8 +63,7 @@ void qwen2_moe(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const ExpertLayers layers = qwen_experts(c, 60, 4, 1408);
   const std::size_t shared_width = c.size("shared_expert_intermediate_size", 5632);
   const bool bias = c.flag("qkv_bias", true);
@@ -84,7 +77,7 @@ void qwen2_moe(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.o_proj");
     d.norm(kSecondNorm);
@@ -100,15 +93,14 @@ void qwen2_moe(ConfigReader& c, StepBuilder& b) {
     b.add_to(mixed, shared);
     b.add_to(d.x, mixed);
   }
-  d.finish("model.norm", "lm_head", c.flag("tie_word_embeddings"));
+  d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings"));
 }
 
 void qwen3_moe(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const ExpertLayers layers = qwen_experts(c, 128, 8, 768);
   const bool bias = c.flag("attention_bias");
   const std::size_t window = c.flag("use_sliding_window") ? c.size("sliding_window", 4096) : 0;
@@ -121,7 +113,7 @@ void qwen3_moe(ConfigReader& c, StepBuilder& b) {
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
     d.norm(qkv.q, qkv.q, "self_attn.q_norm");
     d.norm(qkv.k, qkv.k, "self_attn.k_norm");
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = window});
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
@@ -132,15 +124,14 @@ void qwen3_moe(ConfigReader& c, StepBuilder& b) {
     d.experts(d.h, mixed, "mlp.gate", "mlp.experts.", layers);
     b.add_to(d.x, mixed);
   }
-  d.finish("model.norm", "lm_head", c.flag("tie_word_embeddings"));
+  d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings"));
 }
 
 void olmoe(ConfigReader& c, StepBuilder& b) {
   const Sizes s = usual_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-5);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions));
+  const Rotation rope = d.rotation();
   const bool bias = c.flag("attention_bias");
   const float clip = c.has("clip_qkv") ? c.real("clip_qkv") : 0;
   ExpertLayers layers{c.parts("num_experts", 64), s.ffn, c.activation("hidden_act", "silu"), {}};
@@ -159,14 +150,14 @@ void olmoe(ConfigReader& c, StepBuilder& b) {
     d.norm(k, k, "self_attn.k_norm");
     if (clip != 0)
       for (const Slice& part : {qkv.q, qkv.k, qkv.v}) b.add(Clamp{part, -clip, clip});
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv);
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
     d.experts(d.h, mixed, "mlp.gate", "mlp.experts.", layers);
     b.add_to(d.x, mixed);
   }
-  d.finish("model.norm", "lm_head", c.flag("tie_word_embeddings"));
+  d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings"));
 }
 
 // ---- gpt-oss: experts in stacks [experts, in, out], gate and up interleaved -----------------------------------------
@@ -220,8 +211,7 @@ void gpt_oss(ConfigReader& c, StepBuilder& b) {
   s.head_dim = c.size("head_dim", 64);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-5);
-  const std::size_t dims = rotated_dims(c, s.head_dim);
-  const std::size_t rope = b.rope(read_rope(c, dims, s.positions, 150000));
+  const Rotation rope = d.rotation({.theta = 150000});
   const bool bias = c.flag("attention_bias", true);
   c.require_text("hidden_act", "silu");
   ExpertLayers layers{c.parts("num_local_experts", 128), s.ffn, Activation::quick_gelu, {}};
@@ -239,14 +229,14 @@ void gpt_oss(ConfigReader& c, StepBuilder& b) {
     d.block(kLayers, i);
     d.norm(kFirstNorm);
     const Qkv qkv = d.qkv(d.h, "self_attn.", bias);
-    d.rotate(qkv, rope, dims);
+    d.rotate(qkv, rope);
     d.attend(qkv, {.window = sliding[i] ? window : 0, .sinks = b.vector("self_attn.sinks", {s.heads}, Role::other)});
     d.add_linear(d.a, "self_attn.o_proj", bias);
     d.norm(kSecondNorm);
     stacked_experts(d, mixed, layers, limit);
     b.add_to(d.x, mixed);
   }
-  d.finish("model.norm", "lm_head", c.flag("tie_word_embeddings"));
+  d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings"));
 }
 
 // ---- DeepSeek: latent attention, grouped routing, shared experts ----------------------------------------------------
@@ -328,11 +318,12 @@ struct DeepseekChoice {
   bool correction = false;
 };
 
-void deepseek(ConfigReader& c, StepBuilder& b, const DeepseekChoice& choice, float scale) {
+void deepseek(ConfigReader& c, StepBuilder& b, const DeepseekChoice& choice) {
   const Sizes s = deepseek_sizes(c);
   Decoder d(c, b, s);
   d.norms.epsilon = c.epsilon("rms_norm_eps", 1e-6);
   const Latent m(c);
+  const float scale = latent_scale(c, m);
   const std::size_t rope = b.rope(read_rope(c, m.rope + m.rope % 2, s.positions));
   const bool bias = c.flag("attention_bias");
   const bool interleaved = c.flag("rope_interleave", true);
@@ -361,7 +352,7 @@ void deepseek(ConfigReader& c, StepBuilder& b, const DeepseekChoice& choice, flo
   // Layers behind the last one guess further tokens.
   for (std::size_t i = 0; i < std::min(c.count("num_nextn_predict_layers", 0), kMostParts); ++i)
     b.config().left_out.push_back(std::string(kLayers) + std::to_string(s.layers + i) + ".");
-  d.finish("model.norm", "lm_head", c.flag("tie_word_embeddings"));
+  d.finish(kLastNorm, kHead, c.flag("tie_word_embeddings"));
 }
 
 DeepseekChoice deepseek_choice(ConfigReader& c) {
@@ -387,7 +378,7 @@ void deepseek_v2(ConfigReader& c, StepBuilder& b) {
     c.unsupported("topk_method", "greedy or group_limited_greedy");
   }
   c.require_flag("norm_topk_prob", false);
-  deepseek(c, b, choice, latent_scale(c, Latent(c)));
+  deepseek(c, b, choice);
 }
 
 void deepseek_v3(ConfigReader& c, StepBuilder& b) {
@@ -398,7 +389,7 @@ void deepseek_v3(ConfigReader& c, StepBuilder& b) {
   choice.layers.routing.chosen_groups = c.size("topk_group", 4);
   choice.layers.routing.best_of_group = 2;
   choice.layers.routing.normalized = c.flag("norm_topk_prob", true);
-  deepseek(c, b, choice, latent_scale(c, Latent(c)));
+  deepseek(c, b, choice);
 }
 
 constexpr std::array kFamilies{
